@@ -1,0 +1,179 @@
+"""Copies between any two layouts, with or without a change of dtype, and what is made of copies.
+
+Kernels that only move values are built once per item size, not once per dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import memory
+from .build import Loop, gufunc
+from .drive import GRAIN, drive
+from .expression import cast, symbol
+from .intrinsics import buffer, zero
+from .layout import aligned
+from .pointwise import loop_of
+
+Array = np.ndarray[Any, Any]
+Dtype = np.dtype[Any]
+
+PAYLOADS = {size: np.dtype(name) for size, name in ((1, "u1"), (2, "i2"), (4, "i4"), (8, "i8"))}
+"""The dtypes that values of each item size are moved as."""
+
+TILE = 16  # elements: of float32 a cache line, and two tiles fit a stack buffer
+_BAND = 8 * TILE  # rows of a transposed matrix that one task copies
+_SMALLEST_TRANSPOSE = 4096  # elements; below, everything is in the nearest cache anyway
+
+
+def copy(count, x, x_step, out, out_step):  # type: ignore[no-untyped-def]
+    """out = x."""
+    for i in range(count):
+        out[i * out_step] = x[i * x_step]
+
+
+def transpose(count, r, c, x, x_outer, x_r, x_c, out, out_outer, out_r, out_c):  # type: ignore[no-untyped-def]
+    """out = x by tiles: cache lines are read along r and written along c, each once."""
+    tile = buffer(x)
+    for outer in range(count):
+        for r0 in range(0, r, TILE):
+            height = min(TILE, r - r0)
+            for c0 in range(0, c, TILE):
+                width = min(TILE, c - c0)
+                source = outer * x_outer + r0 * x_r + c0 * x_c
+                target = outer * out_outer + r0 * out_r + c0 * out_c
+                for j in range(width):
+                    for i in range(height):
+                        tile[i * TILE + j] = x[source + i * x_r + j * x_c]
+                for i in range(height):
+                    for j in range(width):
+                        out[target + i * out_r + j * out_c] = tile[i * TILE + j]
+
+
+def keep(count, n, x, x_outer, x_step, first, first_step, last, last_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Each row keeps its elements from first up to last; the others become 0."""
+    for row in range(count):
+        low, high = first[row * first_step], last[row * last_step]
+        for i in range(n):
+            value = x[row * x_outer + i * x_step]
+            out[row * out_outer + i * out_step] = value if low <= i < high else zero(out)
+
+
+def payload(array: Array) -> Array:
+    """The array's memory as integers of its item size."""
+    return array.view(PAYLOADS[array.itemsize])
+
+
+@cache
+def _copy_loop(source: Dtype, target: Dtype) -> Loop:
+    if source == target:
+        moved = PAYLOADS[source.itemsize]
+        return gufunc(copy, "()->()", (moved, moved))
+    return loop_of([cast(symbol(0, source), target)], (source,))
+
+
+def copy_into(out: Array, x: Array) -> Array:
+    """Writes x, broadcast and cast to out's dtype, into out, and returns out.
+
+    The two may share memory: what is written is what x held before.
+    """
+    if np.may_share_memory(out, x):
+        x = x.copy()
+    if out.dtype == x.dtype:
+        source, target = payload(aligned(x)), payload(out)
+        if target.size >= _SMALLEST_TRANSPOSE and _transpose_into(target, source):
+            return out
+        drive(_copy_loop(x.dtype, out.dtype), source, target)
+    else:
+        drive(_copy_loop(x.dtype, out.dtype), aligned(x), out)
+    return out
+
+
+def _transpose_into(out: Array, x: Array) -> bool:
+    """Copies by tiles if x and out are contiguous along different axes; says whether it did."""
+    if x.shape != out.shape:
+        return False
+    fastest = [
+        next((k for k in range(a.ndim) if a.strides[k] == a.itemsize and a.shape[k] >= TILE), None)
+        for a in (x, out)
+    ]
+    r, c = fastest
+    if r is None or c is None or r == c:
+        return False
+    source, target = (np.moveaxis(a, (r, c), (-2, -1)) for a in (x, out))
+    loop = gufunc(transpose, "(r,c)->(r,c)", (x.dtype, x.dtype))
+    rows = source.shape[-2]
+    whole = rows - rows % _BAND if out.size >= GRAIN else 0
+    if whole:
+        bands = (*source.shape[:-2], whole // _BAND, _BAND, source.shape[-1])
+        drive(loop, _split(source[..., :whole, :], bands), _split(target[..., :whole, :], bands))
+    if whole < rows:
+        drive(loop, source[..., whole:, :], target[..., whole:, :])
+    return True
+
+
+def _split(array: Array, shape: tuple[int, ...]) -> Array:
+    """A view of a shape in which one axis is cut in two."""
+    view = array.view()
+    view.shape = shape
+    return view
+
+
+def contiguous(x: Array, dtype: Dtype | None = None) -> Array:
+    """A C-contiguous copy, in a dtype if one is given."""
+    return copy_into(memory.empty(x.shape, dtype or x.dtype), x)
+
+
+def flat(x: Array) -> Array:
+    """The elements in C order, as a view if x is C-contiguous."""
+    return (x if x.flags.c_contiguous else contiguous(x)).reshape(-1)
+
+
+def cat(arrays: Sequence[Array], axis: int, out: Array) -> Array:
+    """Writes the arrays one after another along an axis into out, cast to its dtype."""
+    at = (slice(None),) * axis
+    start = 0
+    for x in arrays:
+        stop = start + x.shape[axis]
+        copy_into(out[(*at, slice(start, stop))], x)
+        start = stop
+    return out
+
+
+def flip(x: Array, axes: tuple[int, ...]) -> Array:
+    """A copy whose elements stand in reverse order along the axes."""
+    return contiguous(np.flip(x, axes))
+
+
+def roll(x: Array, shifts: Sequence[int], axes: Sequence[int]) -> Array:
+    """A copy whose elements are moved on by ``shifts`` along the axes, around the end."""
+    for shift, axis in zip(shifts, axes, strict=True):
+        size = x.shape[axis]
+        split = -shift % size if size else 0
+        at = (slice(None),) * axis
+        x = cat((x[(*at, slice(split, None))], x[(*at, slice(split))]), axis, np.empty_like(x))
+    return x if axes else contiguous(x)
+
+
+def tril(x: Array, diagonal: int = 0) -> Array:
+    """The lower triangles of the last two axes, up to a diagonal; the rest is 0."""
+    rows = np.arange(x.shape[-2]) + (diagonal + 1)
+    return _keep(x, np.zeros_like(rows), rows)
+
+
+def triu(x: Array, diagonal: int = 0) -> Array:
+    """The upper triangles of the last two axes, from a diagonal on; the rest is 0."""
+    rows = np.arange(x.shape[-2]) + diagonal
+    return _keep(x, rows, np.full_like(rows, x.shape[-1]))
+
+
+def _keep(x: Array, first: Array, last: Array) -> Array:
+    out = memory.empty(x.shape, x.dtype)
+    moved, word = PAYLOADS[x.itemsize], PAYLOADS[8]
+    loop = gufunc(keep, "(n),(),()->(n)", (moved, word, word, moved))
+    drive(loop, payload(aligned(x)), first, last, payload(out))
+    return out

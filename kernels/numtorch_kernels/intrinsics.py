@@ -1,0 +1,284 @@
+"""What kernels are written with beyond plain Python: typed pointers, typed constants, C calls.
+
+Everything here is usable inside compiled kernels only. Scalar bit tricks live in :mod:`.bits`.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+WORD = ir.IntType(64)
+BYTE_POINTER = ir.IntType(8).as_pointer()
+
+BLOCK = 512  # elements of a stack buffer: 4 KB of float64, so six operands stay within L1
+
+helper = njit(error_model="numpy")
+"""Decorates a function that kernels call; it is inlined into them by LLVM."""
+
+
+def element_type(dtype: np.dtype[Any]) -> types.Type:
+    """Numba's type of one element in memory; a bool is a byte that holds 0 or 1."""
+    if dtype.kind == "b":
+        return types.uint8
+    return getattr(types, dtype.name)
+
+
+def pointer_type(dtype: np.dtype[Any]) -> types.Type:
+    return types.CPointer(element_type(dtype))
+
+
+def _llvm_pointer(dtype: np.dtype[Any]) -> ir.Type:
+    if dtype.kind == "f":
+        return (ir.FloatType() if dtype.itemsize == 4 else ir.DoubleType()).as_pointer()
+    return ir.IntType(8 * dtype.itemsize).as_pointer()
+
+
+def typed_pointer(dtype: np.dtype[Any]) -> Any:
+    """An intrinsic that reads an address (an integer or a ``char *``) as a pointer to dtype."""
+
+    @intrinsic
+    def at(_context, address):  # type: ignore[no-untyped-def]
+        def codegen(_context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            target = _llvm_pointer(dtype)
+            if isinstance(signature.args[0], types.CPointer):
+                return builder.bitcast(arguments[0], target)
+            return builder.inttoptr(arguments[0], target)
+
+        return pointer_type(dtype)(address), codegen
+
+    return at
+
+
+float32_at = typed_pointer(np.dtype(np.float32))
+float64_at = typed_pointer(np.dtype(np.float64))
+int8_at = typed_pointer(np.dtype(np.int8))
+int16_at = typed_pointer(np.dtype(np.int16))
+int32_at = typed_pointer(np.dtype(np.int32))
+int64_at = typed_pointer(np.dtype(np.int64))
+uint8_at = typed_pointer(np.dtype(np.uint8))
+bool_at = uint8_at
+
+
+def pointer_reader(dtype: np.dtype[Any]) -> Any:
+    """The intrinsic among ``float32_at`` ... ``bool_at`` that belongs to a dtype."""
+    return globals()[f"{dtype.name}_at"]
+
+
+@intrinsic
+def address_of(_context, pointer):  # type: ignore[no-untyped-def]
+    """The address in a pointer, as an integer."""
+
+    def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.ptrtoint(arguments[0], WORD)
+
+    return types.intp(pointer), codegen
+
+
+@intrinsic
+def offset(_context, pointer, count):  # type: ignore[no-untyped-def]
+    """The pointer moved by a number of elements."""
+
+    def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return pointer(pointer, count), codegen
+
+
+def _stack_memory(count: int, purpose: str) -> Any:
+    """An intrinsic ``f(like)``: that many uninitialised elements of the type ``like`` points to."""
+
+    @intrinsic
+    def memory(_context, like):  # type: ignore[no-untyped-def]
+        def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+            element = arguments[0].type.pointee
+            place = cgutils.alloca_once(builder, ir.ArrayType(element, count))
+            place.align = 64
+            return builder.bitcast(place, element.as_pointer())
+
+        return like(like), codegen
+
+    memory.__doc__ = purpose
+    return memory
+
+
+buffer = _stack_memory(BLOCK, "BLOCK elements on the stack.")
+levels = _stack_memory(8 * BLOCK, "Eight times BLOCK elements on the stack.")
+
+
+@intrinsic
+def words(_context):  # type: ignore[no-untyped-def]
+    """BLOCK int64 on the stack."""
+
+    def codegen(_context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
+        memory = cgutils.alloca_once(builder, ir.ArrayType(WORD, BLOCK))
+        return builder.bitcast(memory, WORD.as_pointer())
+
+    return types.CPointer(types.intp)(), codegen
+
+
+def _typed_constant(choose):  # type: ignore[no-untyped-def]
+    """An intrinsic ``f(pointer)`` that gives ``choose(element type)`` as a constant of that type."""
+
+    @intrinsic
+    def constant(_context, pointer):  # type: ignore[no-untyped-def]
+        def codegen(context, _builder, signature, _arguments):  # type: ignore[no-untyped-def]
+            element = signature.return_type
+            return context.get_constant(element, choose(element))
+
+        return pointer.dtype(pointer), codegen
+
+    return constant
+
+
+zero = _typed_constant(lambda element: 0)
+one = _typed_constant(lambda element: 1)
+lowest = _typed_constant(
+    lambda element: -np.inf if isinstance(element, types.Float) else element.minval
+)
+highest = _typed_constant(
+    lambda element: np.inf if isinstance(element, types.Float) else element.maxval
+)
+
+
+@intrinsic
+def cast(_context, pointer, value):  # type: ignore[no-untyped-def]
+    """The value converted to the type that the pointer points to, as C converts."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return context.cast(builder, arguments[1], signature.args[1], signature.return_type)
+
+    return pointer.dtype(pointer, value), codegen
+
+
+def _scope(module: ir.Module, name: str) -> Any:
+    domain = module.add_metadata(["numtorch"])
+    return module.add_metadata([module.add_metadata([name, domain])])
+
+
+@intrinsic
+def load(_context, pointer, index):  # type: ignore[no-untyped-def]
+    """pointer[index], promised not to depend on any :func:`store` of another loop iteration.
+
+    The promise lets LLVM vectorise in-place loops, where its own overlap test must fail.
+    """
+
+    def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        value = builder.load(builder.gep(arguments[0], [arguments[1]]))
+        value.set_metadata("noalias", _scope(builder.module, "stores"))
+        return value
+
+    return pointer.dtype(pointer, index), codegen
+
+
+@intrinsic
+def store(_context, pointer, index, value):  # type: ignore[no-untyped-def]
+    """pointer[index] = value, with the promise of :func:`load`."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        element = signature.args[0].dtype
+        converted = context.cast(builder, arguments[2], signature.args[2], element)
+        place = builder.gep(arguments[0], [arguments[1]])
+        builder.store(converted, place).set_metadata(
+            "alias.scope", _scope(builder.module, "stores")
+        )
+        return context.get_dummy_value()
+
+    return types.void(pointer, index, value), codegen
+
+
+@helper
+def block_of(pointer, step, memory, start, count):  # type: ignore[no-untyped-def]
+    """A pointer to ``count`` adjacent elements: in place where step is 1, else copied to memory."""
+    if step == 1:
+        return offset(pointer, start)
+    if step == 0:
+        if start == 0:
+            for i in range(count):
+                memory[i] = pointer[0]
+        return memory
+    for i in range(count):
+        memory[i] = pointer[(start + i) * step]
+    return memory
+
+
+@intrinsic
+def wide_vectors(_context):  # type: ignore[no-untyped-def]
+    """Lets LLVM use 512-bit vectors in this function, where the CPU has them."""
+
+    def codegen(context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def call_loop(_context, loop, args, dims, steps):  # type: ignore[no-untyped-def]
+    """Calls the C-ABI loop at an address."""
+
+    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        byte_pointers, words = BYTE_POINTER.as_pointer(), WORD.as_pointer()
+        function = ir.FunctionType(
+            ir.VoidType(), [byte_pointers, words, words, BYTE_POINTER]
+        ).as_pointer()
+        builder.call(
+            builder.inttoptr(arguments[0], function),
+            [
+                builder.bitcast(arguments[1], byte_pointers),
+                arguments[2],
+                arguments[3],
+                ir.Constant(BYTE_POINTER, None),
+            ],
+        )
+        return context.get_dummy_value()
+
+    return types.void(loop, args, dims, steps), codegen
+
+
+@intrinsic
+def call_task(_context, task, descriptor, index):  # type: ignore[no-untyped-def]
+    """Calls the task ``void(intp descriptor, intp index)`` at an address."""
+
+    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        function = ir.FunctionType(ir.VoidType(), [WORD, WORD]).as_pointer()
+        builder.call(builder.inttoptr(arguments[0], function), arguments[1:])
+        return context.get_dummy_value()
+
+    return types.void(task, descriptor, index), codegen
+
+
+_ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_FE_ALL_EXCEPT = {"aarch64": 0x1F, "arm64": 0x1F}.get(platform.machine().lower(), 0x3F)
+
+
+@intrinsic
+def clear_float_flags(_context):  # type: ignore[no-untyped-def]
+    """Clears the CPU's floating-point flags, which NumPy would turn into RuntimeWarnings."""
+
+    def codegen(context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
+        module, word = builder.module, ir.IntType(32)
+        if _ON_X86:
+            control = cgutils.alloca_once(builder, word)
+            place = builder.bitcast(control, BYTE_POINTER)
+            kind = ir.FunctionType(ir.VoidType(), [BYTE_POINTER])
+            read, write = (
+                cgutils.get_or_insert_function(module, kind, f"llvm.x86.sse.{name}")
+                for name in ("stmxcsr", "ldmxcsr")
+            )
+            builder.call(read, [place])
+            builder.store(builder.and_(builder.load(control), word(~0x3F)), control)
+            builder.call(write, [place])
+        else:
+            kind = ir.FunctionType(word, [word])
+            clear = cgutils.get_or_insert_function(module, kind, "feclearexcept")
+            builder.call(clear, [word(_FE_ALL_EXCEPT)])
+        return context.get_dummy_value()
+
+    return types.void(), codegen

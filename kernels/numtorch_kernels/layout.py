@@ -1,0 +1,74 @@
+"""Shapes and strides: what broadcasts, what merges, how a result is laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import memory
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+
+def broadcast_strides(array: Array, shape: Shape, core: int = 0) -> list[int]:
+    """The byte strides of an array's outer dimensions when broadcast to ``shape``."""
+    outer = array.ndim - core
+    missing = len(shape) - outer
+    strides = [0] * missing
+    for size, stride, wanted in zip(
+        array.shape[:outer], array.strides[:outer], shape[missing:], strict=True
+    ):
+        strides.append(0 if size == 1 and wanted != 1 else stride)
+    return strides
+
+
+def merge(shape: Shape, strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
+    """The fewest dimensions that visit the same elements of all operands, largest strides first.
+
+    The last dimension is the one that a loop runs along: the one with the smallest strides, or a
+    much longer one where that is short.
+    """
+    axes = [axis for axis, size in enumerate(shape) if size != 1]
+    axes.sort(key=lambda axis: tuple(-abs(each[axis]) for each in reversed(strides)))
+    sizes: list[int] = []
+    merged: list[list[int]] = [[] for _ in strides]
+    for axis in axes:
+        size = shape[axis]
+        if sizes and all(
+            kept[-1] == each[axis] * size for kept, each in zip(merged, strides, strict=True)
+        ):
+            sizes[-1] *= size
+            for kept, each in zip(merged, strides, strict=True):
+                kept[-1] = each[axis]
+        else:
+            sizes.append(size)
+            for kept, each in zip(merged, strides, strict=True):
+                kept.append(each[axis])
+    if not sizes:
+        return [1], [[0] for _ in strides]
+    longest = max(range(len(sizes)), key=sizes.__getitem__)
+    if sizes[-1] < 32 <= sizes[longest]:
+        for row in (sizes, *merged):
+            row.append(row.pop(longest))
+    return sizes, merged
+
+
+def result(shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array:
+    """An uninitialised array whose dimensions are ordered in memory like those of the inputs."""
+    pattern = next((x for x in inputs if x.shape == shape and not x.flags.c_contiguous), None)
+    if pattern is None or any(x.shape == shape and x.flags.c_contiguous for x in inputs):
+        return memory.empty(shape, dtype)
+    order = sorted(range(len(shape)), key=lambda axis: (-abs(pattern.strides[axis]), axis))
+    packed = memory.empty(tuple(shape[axis] for axis in order), dtype)
+    return packed.transpose(np.argsort(order))
+
+
+def aligned(array: Array) -> Array:
+    """The array itself, or a copy where kernels could not read it in place."""
+    size = array.itemsize
+    if array.flags.aligned and all(stride % size == 0 for stride in array.strides):
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    return np.array(array, dtype=array.dtype.newbyteorder("="))

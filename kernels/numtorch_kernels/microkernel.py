@@ -1,0 +1,250 @@
+"""The innermost pieces of matrix multiplication, as explicit vector code.
+
+A tile of C is held in vector registers while a loop over k adds outer products to it: one row of B
+times each element of a column of A. This is the microkernel of Goto and van de Geijn ("Anatomy of
+High-Performance Matrix Multiplication", 2008) as refined by BLIS (Van Zee and van de Geijn, 2015).
+Vectors are generic LLVM vectors, so the same code serves every machine and every dtype.
+"""
+
+from __future__ import annotations
+
+import platform
+from itertools import product
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+_HALF = ir.IntType(32)
+
+
+def vector_bytes() -> int:
+    """The size of this CPU's vector registers."""
+    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    return 64 if "+avx512f" in features else 32 if "+avx" in features else 16
+
+
+def vector_registers() -> int:
+    """How many vector registers this CPU has."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return 16 if x86 and vector_bytes() < 64 else 32
+
+
+def lanes_of(dtype: np.dtype[Any]) -> int:
+    """How many elements fill a vector register."""
+    return vector_bytes() // dtype.itemsize
+
+
+def _vector_at(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
+    """The pointer as a pointer to a vector."""
+    return builder.bitcast(pointer, ir.VectorType(pointer.type.pointee, lanes).as_pointer())
+
+
+def _element_bytes(pointer: ir.Value) -> int:
+    element = pointer.type.pointee
+    if isinstance(element, ir.IntType):
+        return element.width // 8
+    return 4 if isinstance(element, ir.FloatType) else 8
+
+
+def _load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
+    """A vector of adjacent elements, aligned as the elements are."""
+    return builder.load(_vector_at(builder, pointer, lanes), align=_element_bytes(pointer))
+
+
+def _store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, lanes: int) -> None:
+    builder.store(value, _vector_at(builder, pointer, lanes), align=_element_bytes(pointer))
+
+
+def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    """A vector of copies of a scalar."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, _HALF(0))
+    zeros = ir.Constant(ir.VectorType(_HALF, lanes), [0] * lanes)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+def _suffix(vector: ir.VectorType) -> str:
+    """How LLVM's intrinsics name a vector type."""
+    kind = "i" if isinstance(vector.element, ir.IntType) else "f"
+    width = {"float": 32, "double": 64}.get(str(vector.element)) or vector.element.width
+    return f"v{vector.count}{kind}{width}"
+
+
+def _multiply_add(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    """x * y + z, rounded once; integers wrap."""
+    vector = x.type
+    if isinstance(vector.element, ir.IntType):
+        return builder.add(builder.mul(x, y), z)
+    fma = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.{_suffix(vector)}"
+    )
+    return builder.call(fma, [x, y, z])
+
+
+def _masked_load(
+    builder: ir.IRBuilder, pointer: ir.Value, lanes: int, mask: ir.Value, otherwise: ir.Value
+) -> ir.Value:
+    """The lanes that the mask names, of a vector that may lie partly outside of an array."""
+    kind, place = otherwise.type, _vector_at(builder, pointer, lanes)
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(kind, [place.type, _HALF, mask.type, kind]),
+        f"llvm.masked.load.{_suffix(kind)}.p0",
+    )
+    return builder.call(function, [place, _HALF(_element_bytes(pointer)), mask, otherwise])
+
+
+def _masked_store(
+    builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, lanes: int, mask: ir.Value
+) -> None:
+    """Stores the lanes that the mask names."""
+    kind, place = value.type, _vector_at(builder, pointer, lanes)
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [kind, place.type, _HALF, mask.type]),
+        f"llvm.masked.store.{_suffix(kind)}.p0",
+    )
+    builder.call(function, [value, place, _HALF(_element_bytes(pointer)), mask])
+
+
+def _tile_masks(
+    builder: ir.IRBuilder, shape: tuple[int, int, int], height: ir.Value, width: ir.Value
+) -> list[list[ir.Value]]:
+    """Which lanes of each vector of a tile belong to its first ``height`` rows and columns."""
+    rows, vectors, lanes = shape
+    places = ir.Constant(ir.VectorType(_HALF, lanes), list(range(lanes)))
+    height, width = builder.trunc(height, _HALF), builder.trunc(width, _HALF)
+    masks = []
+    for row in range(rows):
+        valid = builder.icmp_signed(">", height, _HALF(row))
+        columns = builder.select(valid, width, _HALF(0))
+        left = [builder.sub(columns, _HALF(j * lanes)) for j in range(vectors)]
+        masks.append([builder.icmp_signed("<", places, _splat(builder, x, lanes)) for x in left])
+    return masks
+
+
+@intrinsic(prefer_literal=True)
+def multiply_tile(
+    _context, rows, vectors, lanes, a, a_row, a_step, b, b_step, depth, c, c_row, height, width, add
+):  # type: ignore[no-untyped-def]
+    """C = A @ B, or C += A @ B with ``add``, for a tile of at most (rows, vectors * lanes).
+
+    ``height`` and ``width`` tell how much of the tile there is of C. Rows of B and C are adjacent
+    in memory and ``b_step`` and ``c_row`` apart; B must be readable over the tile's whole width.
+    Where ``a_row`` is a constant, A must be readable over the tile's whole height.
+    """
+    signature = types.void(
+        rows, vectors, lanes, a, a_row, a_step, b, b_step, depth, c, c_row, height, width, add
+    )
+    shape = rows, vectors, lanes = tuple(x.literal_value for x in (rows, vectors, lanes))
+    packed = isinstance(a_row, types.IntegerLiteral)
+    tile = list(product(range(rows), range(vectors)))
+
+    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        a, a_row, a_step, b, b_step, depth, c, c_row, height, width, add = arguments[3:]
+        index = depth.type
+        zero = ir.Constant(ir.VectorType(a.type.pointee, lanes), None)
+        a_rows = [builder.mul(a_row, index(i)) for i in range(rows)]
+        if not packed:
+            inside = [builder.icmp_signed(">", height, index(i)) for i in range(rows)]
+            a_rows = [builder.select(x, at, index(0)) for x, at in zip(inside, a_rows, strict=True)]
+        a_rows = [builder.gep(a, [at]) for at in a_rows]
+        c_rows = [builder.gep(c, [builder.mul(c_row, index(i))]) for i in range(rows)]
+        places = {(i, j): builder.gep(c_rows[i], [index(j * lanes)]) for i, j in tile}
+        masks = _tile_masks(builder, shape, height, width)
+        sums = {at: cgutils.alloca_once_value(builder, zero) for at in tile}
+        with builder.if_then(builder.trunc(add, ir.IntType(1))):
+            for i, j in tile:
+                start = _masked_load(builder, places[i, j], lanes, masks[i][j], zero)
+                builder.store(start, sums[i, j])
+        with cgutils.for_range(builder, depth) as loop:
+            b_row = builder.gep(b, [builder.mul(loop.index, b_step)])
+            b_vectors = [
+                _load(builder, builder.gep(b_row, [index(j * lanes)]), lanes)
+                for j in range(vectors)
+            ]
+            column = builder.mul(loop.index, a_step)
+            for i in range(rows):
+                factor = builder.load(builder.gep(a_rows[i], [column]))
+                factors = _splat(builder, factor, lanes)
+                for j in range(vectors):
+                    total = builder.load(sums[i, j])
+                    total = _multiply_add(builder, factors, b_vectors[j], total)
+                    builder.store(total, sums[i, j])
+        whole = builder.and_(
+            builder.icmp_signed("==", height, index(rows)),
+            builder.icmp_signed("==", width, index(vectors * lanes)),
+        )
+        totals = {at: builder.load(sums[at]) for at in tile}
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                for i, j in tile:
+                    _store(builder, totals[i, j], places[i, j], lanes)
+            with otherwise:
+                for i, j in tile:
+                    _masked_store(builder, totals[i, j], places[i, j], lanes, masks[i][j])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def transpose_block(_context, side, target, target_row, source, source_row):  # type: ignore[no-untyped-def]
+    """Copies a square block of ``side`` rows of adjacent elements, transposed.
+
+    Interleaving row i with row i + side/2, log2(side) times, transposes a block: each round moves
+    one bit of the column index into the row index.
+    """
+    side_ = side.literal_value
+
+    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        _, target, target_row, source, source_row = arguments
+        index = source_row.type
+        rows = [
+            _load(builder, builder.gep(source, [builder.mul(source_row, index(i))]), side_)
+            for i in range(side_)
+        ]
+        half = side_ // 2
+        pairs = [lane for i in range(side_) for lane in (i, i + side_)]
+        masks = [ir.Constant(ir.VectorType(_HALF, side_), part) for part in (pairs[:side_], pairs[side_:])]
+        for _ in range(side_.bit_length() - 1):
+            rows = [
+                builder.shuffle_vector(rows[i], rows[i + half], mask)
+                for i in range(half)
+                for mask in masks
+            ]
+        for i, row in enumerate(rows):
+            place = builder.gep(target, [builder.mul(target_row, index(i))])
+            _store(builder, row, place, side_)
+        return context.get_dummy_value()
+
+    return types.void(side, target, target_row, source, source_row), codegen
+
+
+@intrinsic(prefer_literal=True)
+def stack(_context, like, count):  # type: ignore[no-untyped-def]
+    """Uninitialised elements on the stack, of the type that ``like`` points to; a constant count."""
+
+    def codegen(_context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        element = arguments[0].type.pointee
+        with builder.goto_entry_block():  # cgutils.alloca_once would fill it with zeros
+            memory = builder.alloca(ir.ArrayType(element, signature.args[1].literal_value))
+        memory.align = 64
+        return builder.bitcast(memory, element.as_pointer())
+
+    return like(like, count), codegen
+
+
+@intrinsic
+def fetch_add(_context, counter, amount):  # type: ignore[no-untyped-def]
+    """Adds to an int64 that threads share, and gives what was there before."""
+
+    def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.atomic_rmw("add", arguments[0], arguments[1], "seq_cst")
+
+    return types.int64(counter, amount), codegen

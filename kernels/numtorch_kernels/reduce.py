@@ -1,0 +1,245 @@
+"""Reductions over any set of axes: sum, prod, mean, var, max, min, any, all, norm, logsumexp.
+
+``axes`` are sorted and not negative; the results are fresh arrays. NaN propagates, integers add up
+in int64, floats in their own dtype.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from . import scalar
+from .arithmetic import maximum, minimum
+from .bits import fabs, select, sqrt
+from .intrinsics import helper, highest, lowest, one, zero
+from .reduction import Axes, Reduction
+
+Array = np.ndarray[Any, Any]
+Dtype = np.dtype[Any]
+
+INT64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+
+
+def _of_width(f32: Any, f64: Any) -> Any:
+    """A function for use in kernels: the first of two where its first operand is float32."""
+
+    def function(*operands):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+    @overload(function)
+    def choose(*operands):  # type: ignore[no-untyped-def]
+        compiled = f32 if operands[0] == types.float32 else f64
+        return lambda *operands: compiled(*operands)
+
+    return function
+
+
+exp = _of_width(scalar.exp_f32, scalar.exp_f64)
+log = _of_width(scalar.log_f32, scalar.log_f64)
+power = _of_width(scalar.pow_f32, scalar.pow_f64)
+
+
+@helper
+def add(a, b):  # type: ignore[no-untyped-def]
+    return a + b
+
+
+@helper
+def multiply(a, b):  # type: ignore[no-untyped-def]
+    return a * b
+
+
+@helper
+def either(a, b):  # type: ignore[no-untyped-def]
+    return a | b
+
+
+@helper
+def both(a, b):  # type: ignore[no-untyped-def]
+    return a & b
+
+
+@helper
+def nonzero(x, centre):  # type: ignore[no-untyped-def]
+    return x != 0
+
+
+@helper
+def magnitude(x, centre):  # type: ignore[no-untyped-def]
+    return fabs(x)
+
+
+@helper
+def square(x, centre):  # type: ignore[no-untyped-def]
+    return x * x
+
+
+@helper
+def square_deviation(x, centre):  # type: ignore[no-untyped-def]
+    return (x - centre) * (x - centre)
+
+
+@helper
+def magnitude_power(x, exponent):  # type: ignore[no-untyped-def]
+    return power(fabs(x), exponent)
+
+
+@helper
+def finite(x):  # type: ignore[no-untyped-def]
+    """x, or 0 if it is infinite."""
+    return select(fabs(x) == math.inf, 0.0, x)
+
+
+@helper
+def shifted_exp(x, centre):  # type: ignore[no-untyped-def]
+    return exp(x - finite(centre))
+
+
+@helper
+def over_scale(total, centre, scale):  # type: ignore[no-untyped-def]
+    return total / scale
+
+
+@helper
+def root(total, centre, scale):  # type: ignore[no-untyped-def]
+    return sqrt(total)
+
+
+@helper
+def root_over_scale(total, centre, scale):  # type: ignore[no-untyped-def]
+    return sqrt(total / scale)
+
+
+@helper
+def power_of_scale(total, exponent, scale):  # type: ignore[no-untyped-def]
+    return power(total, scale)
+
+
+@helper
+def shifted_log(total, centre, scale):  # type: ignore[no-untyped-def]
+    return log(total) + finite(centre)
+
+
+SUM = Reduction(add, zero)
+PROD = Reduction(multiply, one)
+AMAX = Reduction(maximum, lowest)
+AMIN = Reduction(minimum, highest)
+ANY = Reduction(either, zero, nonzero)
+ALL = Reduction(both, one, nonzero)
+COUNT_NONZERO = Reduction(add, zero, nonzero)
+MEAN = Reduction(add, zero, finish=over_scale)
+VAR = Reduction(add, zero, square_deviation, over_scale)
+STD = Reduction(add, zero, square_deviation, root_over_scale)
+LOGSUMEXP = Reduction(add, zero, shifted_exp, shifted_log)
+NORM = Reduction(add, zero, magnitude_power, power_of_scale)
+NORMS = {
+    0.0: COUNT_NONZERO,
+    1.0: Reduction(add, zero, magnitude),
+    2.0: Reduction(add, zero, square, root),
+    math.inf: Reduction(maximum, zero, magnitude),
+    -math.inf: Reduction(minimum, highest, magnitude),
+}
+
+
+def _wide(x: Array, dtype: Dtype | None) -> Dtype:
+    """The dtype asked for, else that of sums: int64 for integers and bool."""
+    if dtype is None:
+        return x.dtype if x.dtype.kind == "f" else INT64
+    return dtype
+
+
+def _count(x: Array, axes: Axes) -> int:
+    """How many elements of x each result comes from."""
+    return math.prod(x.shape[axis] for axis in axes)
+
+
+def sum(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
+    """The sum, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
+    return SUM(x, axes, keepdims, _wide(x, dtype))
+
+
+def prod(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
+    """The product, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
+    return PROD(x, axes, keepdims, _wide(x, dtype))
+
+
+def mean(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
+    """The mean in a floating dtype, by default x's; NaN of no elements."""
+    dtype = dtype or x.dtype
+    return MEAN(x, axes, keepdims, dtype, scale=np.array(_count(x, axes), dtype))
+
+
+def _spread(operation: Reduction, x: Array, axes: Axes, correction: float, keepdims: bool, centre: Array) -> Array:
+    freedom = builtins.max(_count(x, axes) - correction, 0)
+    return operation(x, axes, keepdims, x.dtype, centre, np.array(freedom, x.dtype))
+
+
+def var(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> Array:
+    """The sum of squared deviations from the mean, over the number of elements less correction."""
+    return _spread(VAR, x, axes, correction, keepdims, mean(x, axes))
+
+
+def std(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> Array:
+    """The root of :func:`var`."""
+    return _spread(STD, x, axes, correction, keepdims, mean(x, axes))
+
+
+def var_mean(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> tuple[Array, Array]:
+    """:func:`var` and :func:`mean`."""
+    centre = mean(x, axes)
+    spread = _spread(VAR, x, axes, correction, keepdims, centre)
+    return spread, centre.reshape(spread.shape)
+
+
+def std_mean(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> tuple[Array, Array]:
+    """:func:`std` and :func:`mean`."""
+    centre = mean(x, axes)
+    spread = _spread(STD, x, axes, correction, keepdims, centre)
+    return spread, centre.reshape(spread.shape)
+
+
+def amax(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    """The largest element; NaN if there is one, the dtype's lowest value if there is none."""
+    return AMAX(x, axes, keepdims, x.dtype)
+
+
+def amin(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    """The smallest element; NaN if there is one, the dtype's highest value if there is none."""
+    return AMIN(x, axes, keepdims, x.dtype)
+
+
+max, min = amax, amin
+
+
+def any(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    """Whether an element is not 0, as bool."""
+    return ANY(x, axes, keepdims, BOOL)
+
+
+def all(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    """Whether no element is 0, as bool."""
+    return ALL(x, axes, keepdims, BOOL)
+
+
+def count_nonzero(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    """How many elements are not 0, as int64."""
+    return COUNT_NONZERO(x, axes, keepdims, INT64)
+
+
+def norm(x: Array, axes: Axes, p: float = 2.0, keepdims: bool = False) -> Array:
+    """The p-norm of floats; p = 0 counts what is not 0, p = -inf is the smallest magnitude."""
+    operation = NORMS.get(p)
+    if operation is not None:
+        return operation(x, axes, keepdims, x.dtype)
+    return NORM(x, axes, keepdims, x.dtype, np.array(p, x.dtype), np.array(1 / p, x.dtype))
+
+
+def logsumexp(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    """log(sum(exp(x))) of floats without overflow."""
+    return LOGSUMEXP(x, axes, keepdims, x.dtype, amax(x, axes))

@@ -1,0 +1,64 @@
+"""``s``: the functions that pointwise operations and their derivatives are written with.
+
+Each accepts symbols (giving an expression), ndarrays (computing at once, broadcasting, in parallel)
+and objects with a ``__primitive__`` method, such as tensors. Numbers may stand beside any of them.
+
+>>> import numpy as np
+>>> from numtorch_kernels import symbols as s
+>>> s.exp(np.zeros(2)).tolist()
+[1.0, 1.0]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import expression
+from .expression import Expr
+from .pointwise import Pointwise
+
+_kernels: dict[str, Pointwise] = {}
+
+
+def _call(name: str, *operands: Any) -> Any:
+    for x in operands:
+        if isinstance(x, Expr):
+            return _symbolic(name, *operands)
+        if isinstance(x, np.ndarray):
+            kernel = _kernels.get(name)
+            if kernel is None:
+                kernel = _kernels[name] = Pointwise(lambda *each: _symbolic(name, *each), name)
+            return kernel(*operands)
+        if hasattr(x, "__primitive__"):
+            return x.__primitive__(name, operands)
+    raise TypeError(f"{name} expects symbols, arrays or tensors, but got {operands}")
+
+
+def _symbolic(name: str, *operands: Any) -> Expr:
+    if name == "where":
+        return expression.where(*operands)
+    return expression.apply(name, *operands)
+
+
+def _function(name: str) -> Any:
+    def function(*operands: Any) -> Any:
+        return _call(name, *operands)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+where = _function("where")
+for _name in expression.PRIMITIVES:
+    globals()[_name] = _function(_name)
+
+
+def square(x: Any) -> Any:
+    """x times itself."""
+    return x * x
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"there is no scalar function {name!r}")

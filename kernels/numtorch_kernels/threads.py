@@ -1,0 +1,118 @@
+"""Serial or parallel: one ``prange`` region for every kernel, and when it may be entered.
+
+PyPI's Numba brings OpenMP on Linux (several threads may enter it; a forked child may not) and
+``workqueue`` elsewhere (one caller at a time). Whoever may not enter runs its tasks serially, with
+the same result: how work is cut into tasks never changes a bit of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit, prange
+from numba.np.ufunc.parallel import _launch_threads
+
+from .build import REGION, machine_code, meaning
+from .intrinsics import call_task
+
+Array = np.ndarray[Any, Any]
+
+
+class _State:
+    """How many threads are wanted, and what keeps this process from using them."""
+
+    wanted: int = numba.config.NUMBA_NUM_THREADS
+    launched: bool = False
+    forked: bool = False
+    exclusive: bool = False
+    entry = threading.Lock()
+
+
+def get_num_threads() -> int:
+    """How many threads kernels use at most."""
+    return _State.wanted
+
+
+def set_num_threads(count: int) -> None:
+    """Sets how many threads kernels use at most; more than the machine has cores is its count."""
+    if not isinstance(count, int):
+        raise TypeError(f"set_num_threads expects an int, but got {type(count).__name__}")
+    if count <= 0:
+        raise RuntimeError(f"set_num_threads expects a positive integer, but got {count}")
+    _State.wanted = min(count, numba.config.NUMBA_NUM_THREADS)
+
+
+def concurrency() -> int:
+    """How many tasks are worth making: 1 where only serial execution is possible."""
+    return 1 if _State.forked else _State.wanted
+
+
+def threading_layer() -> str:
+    """Numba's threading layer in use: "omp", "tbb" or "workqueue"."""
+    _region()
+    return numba.threading_layer()
+
+
+def _after_fork() -> None:
+    _State.forked = _State.forked or _State.launched
+    _State.entry = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _run(task: int, descriptor: int, tasks: int) -> None:
+    for index in prange(tasks):
+        call_task(task, descriptor, index)
+
+
+@cache
+def _region() -> Callable[[int, int, int], None]:
+    """The parallel region, compiled once for all kernels."""
+    _launch_threads()
+    _State.launched = True
+    _State.exclusive = numba.threading_layer() == "workqueue"
+    machine = machine_code(
+        "def region(task, descriptor, tasks):\n    run(task, descriptor, tasks)\n",
+        "region",
+        REGION,
+        {"run": njit(parallel=True, nogil=True, error_model="numpy")(_run)},
+        meaning(_run, {}),
+    )
+    word = ctypes.c_int64
+    function = ctypes.CFUNCTYPE(None, word, word, word)(machine.address)
+    function.keep = machine  # type: ignore[attr-defined]
+    return function
+
+
+_serial_type = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+
+
+def parallel_for(task: int, descriptor: Array, tasks: int) -> None:
+    """Runs the compiled ``task(descriptor address, index)`` for each index below ``tasks``.
+
+    ``task`` is an address that :func:`numtorch_kernels.build.task` gave; the GIL is released.
+    """
+    address = descriptor.ctypes.data
+    if tasks > 1 and not _State.forked:
+        region = _region()
+        if not _State.exclusive:
+            region(task, address, tasks)
+            return
+        if _State.entry.acquire(blocking=False):
+            try:
+                region(task, address, tasks)
+            finally:
+                _State.entry.release()
+            return
+    serial = _serial_type(task)
+    for index in range(tasks):
+        serial(address, index)

@@ -1,0 +1,31 @@
+"""PyTorch's API on NumPy's memory, compiled by Numba."""
+
+from __future__ import annotations
+
+from . import methods
+from .autograd.mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .dtype import (
+    ALIASES,
+    can_cast,
+    dtype,
+    finfo,
+    get_default_dtype,
+    iinfo,
+    promote_types,
+    set_default_dtype,
+)
+from .ops import TABLE
+from .printing import set_printoptions
+from .size import Size, device
+from .tensor import Tensor
+
+globals().update(ALIASES)
+globals().update({name: row.function for name, row in TABLE.items()})
+methods.attach()

@@ -1,0 +1,405 @@
+"""The graph of recorded operations, and the engine that walks it backwards.
+
+A node stands for one operation. Its edges lead to the nodes that computed its inputs, or, for a
+leaf, to the leaf tensor itself. Nodes are numbered in the order of their making, so taking the
+pending node with the highest number is a topological order: whoever uses a node's result has a
+higher number. The engine is a loop over a heap and needs no recursion.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import traceback
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numtorch_kernels import memory
+
+from ..tensor import Tensor
+from .mode import mode
+
+_numbers = itertools.count()
+Edge = Any  # None, a leaf Tensor, a Node (its output 0), or (Node, output number)
+Grads = list["Tensor | None"]
+
+
+class RemovableHandle:
+    """What registering a hook gives: :meth:`remove` takes the hook away again."""
+
+    _ids = itertools.count()
+
+    def __init__(self, hooks: dict[int, Any]) -> None:
+        self.id = next(self._ids)
+        self._hooks: dict[int, Any] = hooks
+
+    def remove(self) -> None:
+        """Takes the hook away."""
+        self._hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+class Node:
+    """One recorded operation."""
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_retaining",
+        "_tensor_hooks",
+        "edges",
+        "hooks",
+        "number",
+        "outputs",
+        "prehooks",
+        "trace",
+    )
+    fresh: ClassVar[bool] = False  # whether gradients that run() gives are nobody else's
+
+    def __init__(self, edges: tuple[Edge, ...], outputs: int = 1) -> None:
+        self.edges = edges
+        self.outputs = outputs
+        self.number = next(_numbers)
+        self.hooks: dict[int, Callable[..., Any]] | None = None
+        self.prehooks: dict[int, Callable[..., Any]] | None = None
+        self._tensor_hooks: dict[int, dict[int, Callable[..., Any]]] | None = None
+        self._retaining: dict[int, Any] | None = None
+        self.trace = "".join(traceback.format_stack()[:-3]) if mode.anomaly else None
+
+    def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
+        """The gradient for each edge, given those of the outputs."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Lets go of what was saved for run()."""
+
+    def name(self) -> str:
+        """PyTorch's name of the node, such as ``MulBackward0``."""
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """For each input, the node that computed it and which of its outputs it was."""
+        return tuple(_as_function(edge) for edge in self.edges)
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """A dictionary for the user's own notes."""
+        return self.__dict__
+
+    def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Calls ``hook(grad_inputs, grad_outputs)`` after run(); may give other grad_inputs."""
+        if self.hooks is None:
+            self.hooks = {}
+        return _register(self.hooks, hook)
+
+    def register_prehook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Calls ``hook(grad_outputs)`` before run(); may give other grad_outputs."""
+        if self.prehooks is None:
+            self.prehooks = {}
+        return _register(self.prehooks, hook)
+
+    def tensor_hooks(self, output: int) -> dict[int, Callable[..., Any]]:
+        """The hooks of the tensor that is an output of this node."""
+        if self._tensor_hooks is None:
+            self._tensor_hooks = {}
+        return self._tensor_hooks.setdefault(output, {})
+
+    def retain(self, tensor: Tensor) -> None:
+        """Stores the gradient of this output in the tensor's ``grad``."""
+        if self._retaining is None:
+            self._retaining = {}
+        self._retaining[tensor._output] = weakref.ref(tensor)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self):#x}>"
+
+
+def _register(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle
+
+
+class AccumulateGrad:
+    """How a leaf appears among ``next_functions``."""
+
+    def __init__(self, variable: Tensor) -> None:
+        self.variable = variable
+        self.next_functions: tuple[()] = ()
+
+    def name(self) -> str:
+        """The name of the node, with its namespace."""
+        return "torch::autograd::AccumulateGrad"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccumulateGrad) and other.variable is self.variable
+
+    def __hash__(self) -> int:
+        return id(self.variable)
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {id(self):#x}>"
+
+
+def _as_function(edge: Edge) -> tuple[Any, int]:
+    if edge is None:
+        return None, 0
+    if isinstance(edge, tuple):
+        return edge
+    return (AccumulateGrad(edge) if isinstance(edge, Tensor) else edge), 0
+
+
+def edge_of(tensor: Tensor) -> Edge:
+    """Where the gradient of a tensor goes."""
+    if tensor._view is not None:
+        tensor._refresh_view()  # type: ignore[attr-defined]
+    node = tensor._node
+    if node is None:
+        return tensor if tensor._needs_grad else None
+    return node if not tensor._output else (node, tensor._output)
+
+
+class _Run:
+    """One walk of the engine."""
+
+    def __init__(
+        self, create_graph: bool, retain_graph: bool, inputs: Sequence[Tensor] | None
+    ) -> None:
+        self.create_graph = create_graph
+        self.retain_graph = retain_graph
+        self.pending: dict[Node, Grads] = {}
+        self.owned: set[int] = set()  # ids of pending gradients that may be added to in place
+        self.heap: list[tuple[int, Node]] = []
+        self.leaves: dict[Tensor, Tensor] = {}
+        self.wanted: dict[Any, list[int]] | None = None
+        self.useful: set[Node] | None = None  # those that lead to a wanted tensor
+        self.terminal: set[Node] = set()  # those that are wanted, but lead no further
+        self.captured: list[Tensor | None] = []
+        if inputs is not None:
+            self.wanted = {}
+            self.captured = [None] * len(inputs)
+            for position, tensor in enumerate(inputs):
+                edge = edge_of(tensor)
+                key = edge if isinstance(edge, Tensor | tuple) else (edge, 0)
+                self.wanted.setdefault(key, []).append(position)
+
+    def deliver(self, edge: Edge, grad: Tensor, fresh: bool) -> None:
+        """Adds a gradient to what is pending for an edge."""
+        if isinstance(edge, Tensor):
+            known = self.leaves.get(edge)
+            self.leaves[edge] = grad if known is None else self.added(known, grad)
+            if known is None and fresh:
+                self.owned.add(id(grad))
+            return
+        node, output = edge if isinstance(edge, tuple) else (edge, 0)
+        if self.useful is not None and node not in self.useful:
+            return
+        grads = self.pending.get(node)
+        if grads is None:
+            grads = self.pending[node] = [None] * node.outputs
+            heapq.heappush(self.heap, (-node.number, node))
+        known = grads[output]
+        grads[output] = grad if known is None else self.added(known, grad)
+        if known is None and fresh:
+            self.owned.add(id(grad))
+
+    def added(self, known: Tensor, grad: Tensor) -> Tensor:
+        """The sum of two gradients, in the memory of the first if that is nobody else's."""
+        if not self.create_graph and id(known) in self.owned and memory.sole_owner(known):
+            return known.add_(grad)  # type: ignore[attr-defined]
+        total = known + grad  # type: ignore[operator]
+        self.owned.discard(id(known))
+        self.owned.add(id(total))
+        return total
+
+    def walk(self) -> None:
+        while self.heap:
+            _, node = heapq.heappop(self.heap)
+            grads = self.pending.pop(node)
+            self.before(node, grads)
+            if node in self.terminal:
+                continue
+            results = self.step(node, grads)
+            passed = [id(grad) for grad in grads]
+            for position, (edge, grad) in enumerate(zip(node.edges, results, strict=False)):
+                if edge is None or grad is None:
+                    continue
+                fresh = node.fresh and id(grad) not in passed
+                if fresh and any(grad is other for other in results[:position]):
+                    fresh = False
+                    self.owned.discard(id(grad))
+                self.deliver(edge, grad, fresh)
+
+    def before(self, node: Node, grads: Grads) -> None:
+        """Tensor hooks, retained and captured gradients of a node's outputs."""
+        if node._tensor_hooks is not None:
+            for output, hooks in node._tensor_hooks.items():
+                grads[output] = call_hooks(hooks, grads[output])
+                self.owned.discard(id(grads[output]))
+        if node._retaining is not None:
+            for output, reference in node._retaining.items():
+                tensor = reference()
+                if tensor is not None and grads[output] is not None:
+                    self.owned.discard(id(grads[output]))
+                    tensor._grad = grads[output]
+        if self.wanted is not None:
+            for output, grad in enumerate(grads):
+                for position in self.wanted.get((node, output), ()):
+                    self.captured[position] = grad
+        for grad in grads:
+            self.owned.discard(id(grad))
+
+    def step(self, node: Node, grads: Grads) -> Sequence[Tensor | None]:
+        """Runs one node with its hooks."""
+        if node.prehooks:
+            for hook in list(node.prehooks.values()):
+                changed = hook(tuple(grads))
+                if changed is not None:
+                    grads = list(changed) if isinstance(changed, tuple) else [changed]
+        try:
+            results = node.run(grads, self.create_graph)
+            if mode.anomaly and mode.check_nan:
+                _refuse_nan(node, results)
+        except Exception:
+            if node.trace is not None:
+                warnings.warn(
+                    f"Error detected in {node.name()}. Traceback of forward call that caused the "
+                    f"error:\n{node.trace}",
+                    stacklevel=2,
+                )
+            raise
+        if node.hooks:
+            for hook in list(node.hooks.values()):
+                changed = hook(tuple(results), tuple(grads))
+                if changed is not None:
+                    results = changed if isinstance(changed, tuple) else (changed,)
+        if not self.retain_graph:
+            node.release()
+        return results
+
+    def restrict(self, roots: Sequence[Edge]) -> None:
+        """Finds the nodes that lead to a wanted tensor; all others are not walked."""
+        assert self.wanted is not None
+        targets = {key[0] for key in self.wanted if isinstance(key, tuple)}
+        order: list[Node] = []
+        seen: set[Node] = set()
+        stack = [_node_of(edge) for edge in roots]
+        while stack:
+            node = stack.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            order.append(node)
+            stack.extend(_node_of(edge) for edge in node.edges)
+        self.useful = set()
+        for node in sorted(order, key=lambda each: each.number):
+            leads = any(
+                (isinstance(edge, Tensor) and edge in self.wanted) or _node_of(edge) in self.useful
+                for edge in node.edges
+            )
+            if leads or node in targets:
+                self.useful.add(node)
+                if not leads:
+                    self.terminal.add(node)
+
+    def finish(self, accumulate: bool) -> None:
+        """Hands the leaves their gradients."""
+        for leaf, pending in self.leaves.items():
+            grad = pending
+            if leaf._hooks:
+                grad = call_hooks(leaf._hooks, grad)
+                self.owned.discard(id(grad))
+            if self.wanted is not None:
+                for position in self.wanted.get(leaf, ()):
+                    self.captured[position] = grad
+            if accumulate and (self.wanted is None or leaf in self.wanted):
+                owned = id(grad) in self.owned
+                pending = None  # type: ignore[assignment]
+                self.accumulate(leaf, grad, owned)
+
+    def accumulate(self, leaf: Tensor, grad: Tensor, owned: bool) -> None:
+        known = leaf._grad
+        if known is None:
+            if self.create_graph:
+                leaf._grad = grad
+            elif owned and memory.sole_owner(grad):
+                leaf._grad = grad.detach() if grad._needs_grad else grad
+            else:
+                leaf._grad = grad.detach().clone()  # type: ignore[attr-defined]
+        elif self.create_graph:
+            leaf._grad = known + grad  # type: ignore[operator]
+        else:
+            known.add_(grad)  # type: ignore[attr-defined]
+        if leaf._accumulated_hooks:
+            for hook in list(leaf._accumulated_hooks.values()):
+                hook(leaf)
+
+
+def _node_of(edge: Edge) -> Any:
+    if edge is None or isinstance(edge, Tensor):
+        return None
+    return edge[0] if isinstance(edge, tuple) else edge
+
+
+def call_hooks(hooks: dict[int, Callable[..., Any]], grad: Any) -> Any:
+    """The gradient after a tensor's hooks, each of which may replace it."""
+    for hook in list(hooks.values()):
+        changed = hook(grad)
+        if changed is not None:
+            if not isinstance(changed, Tensor):
+                raise TypeError(
+                    "expected Variable, but hook returned "
+                    f"'{type(changed).__module__}.{type(changed).__name__}'"
+                )
+            grad = changed
+    return grad
+
+
+def _refuse_nan(node: Node, results: Sequence[Tensor | None]) -> None:
+    for position, grad in enumerate(results):
+        if grad is not None and np.isnan(grad._array).any():
+            raise RuntimeError(
+                f"Function '{node.name()}' returned nan values in its {position}th output."
+            )
+
+
+def run_backward(
+    roots: Sequence[tuple[Edge, Tensor]],
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+    inputs: Sequence[Tensor] | None = None,
+    accumulate: bool = True,
+) -> list[Tensor | None]:
+    """Walks the graph from roots with their gradients.
+
+    Gradients accumulate in the leaves' ``grad`` (with ``inputs``, in those leaves only), unless
+    ``accumulate`` is False. Gives the gradients of ``inputs``.
+    """
+    run = _Run(create_graph, retain_graph, inputs)
+    if inputs is not None:
+        run.restrict([edge for edge, _ in roots])
+    recording = mode.recording
+    mode.recording = create_graph
+    try:
+        for edge, grad in roots:
+            run.deliver(edge, grad, fresh=False)
+        run.walk()
+        run.finish(accumulate)
+    finally:
+        mode.recording = recording
+    if inputs is not None and accumulate:
+        for tensor, grad in zip(inputs, run.captured, strict=True):
+            if tensor._node is not None and grad is not None:
+                tensor._grad = grad if tensor._grad is None else tensor._grad + grad  # type: ignore[operator]
+    return run.captured
+

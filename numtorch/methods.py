@@ -1,0 +1,105 @@
+"""Attaches the table's operations to :class:`Tensor`: methods, operators and in-place twins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .ops import TABLE
+from .ops.apply import apply, apply_inplace
+from .ops.views import refresh_view
+from .tensor import Tensor
+
+_NUMBERS = (Tensor, int, float, np.generic)
+
+
+def _binary(name: str) -> Callable[[Tensor, Any], Any]:
+    """The operator of a row with two inputs."""
+    row = TABLE[name]
+
+    def operator(self: Tensor, other: Any) -> Any:
+        if isinstance(other, _NUMBERS):
+            return apply(row, (self, other))
+        return NotImplemented
+
+    return operator
+
+
+def _reflected(name: str) -> Callable[[Tensor, Any], Any]:
+    """The operator for a tensor on the right of a number."""
+    row = TABLE[name]
+
+    def operator(self: Tensor, other: Any) -> Any:
+        if isinstance(other, _NUMBERS):
+            return apply(row, (other, self))
+        return NotImplemented
+
+    return operator
+
+
+def _inplace(name: str) -> Callable[[Tensor, Any], Any]:
+    row = TABLE[name]
+
+    def operator(self: Tensor, other: Any) -> Any:
+        if isinstance(other, _NUMBERS):
+            return apply_inplace(row, (self, other))
+        return NotImplemented
+
+    return operator
+
+
+def _unary(name: str) -> Callable[[Tensor], Any]:
+    row = TABLE[name]
+    return lambda self: apply(row, (self,))
+
+
+OPERATORS = {
+    "add": "add",
+    "sub": "sub",
+    "mul": "mul",
+    "truediv": "div",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "pow": "pow",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift",
+    "matmul": "matmul",
+}
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+
+
+def _attach_operators() -> None:
+    for python, name in OPERATORS.items():
+        if name in TABLE:
+            setattr(Tensor, f"__{python}__", _binary(name))
+            setattr(Tensor, f"__r{python}__", _reflected(name))
+            setattr(Tensor, f"__i{python}__", _inplace(name))
+    Tensor.__rsub__ = _binary("rsub")  # type: ignore[attr-defined]
+    for name in COMPARISONS:
+        setattr(Tensor, f"__{name}__", _binary(name))
+    Tensor.__neg__ = _unary("neg")  # type: ignore[attr-defined]
+    Tensor.__pos__ = _unary("positive")  # type: ignore[attr-defined]
+    Tensor.__abs__ = _unary("abs")  # type: ignore[attr-defined]
+    Tensor.__invert__ = _unary("bitwise_not")  # type: ignore[attr-defined]
+
+
+def _primitive(self: Tensor, name: str, operands: tuple[Any, ...]) -> Any:
+    """The row of a scalar function, for derivative rules that are called on tensors."""
+    return TABLE[name](*operands)
+
+
+def attach() -> None:
+    """Gives tensors a method and an in-place twin for every row of the table."""
+    for name, row in TABLE.items():
+        if not hasattr(Tensor, name):
+            setattr(Tensor, name, row.function)
+        if not hasattr(Tensor, name + "_"):
+            setattr(Tensor, name + "_", row.inplace)
+    Tensor._refresh_view = refresh_view  # type: ignore[attr-defined]
+    Tensor.__primitive__ = _primitive  # type: ignore[attr-defined]
+    _attach_operators()

@@ -1,0 +1,381 @@
+"""The row builder of pointwise operations: expressions in, fused loops and gradients out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numtorch_kernels import reduce
+from numtorch_kernels.expression import Expr, cast, symbol
+from numtorch_kernels.pointwise import Pointwise, launch, loop_of, run
+
+from ..autograd.graph import Grads
+from ..dtype import binary_result, can_cast, dtype, get_default_dtype, result_of, scalar_dtype
+from ..tensor import Tensor, wrap, wrap_array
+from .apply import OpNode, scalar_type
+from .table import KEYWORDS, Op, Rule, check_shape_in_place, must_be_tensor
+
+Array = np.ndarray[Any, Any]
+_EMPTY = inspect.Parameter.empty
+
+
+class Plan:
+    """How a row computes for one combination of operand kinds."""
+
+    __slots__ = ("casts", "dtype", "loop", "ufunc")
+
+    def __init__(self, loop: Any, kind: dtype, casts: tuple[Any, ...]) -> None:
+        self.loop = loop
+        self.ufunc = loop.ufunc
+        self.dtype = kind
+        self.casts = casts  # per operand: None, or what makes a number of the loop's dtype of it
+
+
+def number_of(kind: np.dtype[Any]) -> Callable[[Any], Any]:
+    """What converts a Python number to a scalar of a dtype, wrapping and overflowing as C does."""
+    make = kind.type
+
+    def convert(value: Any) -> Any:
+        try:
+            if kind == np.float32 and abs(value) > 3.4e38:
+                with np.errstate(over="ignore"):
+                    return make(value)
+            return make(value)
+        except OverflowError:
+            return np.asarray(value, np.float64 if kind.kind == "f" else np.int64).astype(kind)[()]
+
+    return make if kind == np.float64 else convert
+
+
+class PointwiseOp(Op):
+    """A row whose forward is a function of scalars, and whose derivatives are too.
+
+    Both are compiled into loops of their own kind; the same derivative texts, called on tensors,
+    are differentiable code for graphs of higher order.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        rules: dict[str, Rule],
+        promote: str | Callable[..., str] = "common",
+        check: Callable[..., None] | None = None,
+        refuse: dict[str, str] | None = None,
+        node: str | Callable[..., str] | None = None,
+        optional: tuple[str, ...] = (),
+        conditions: tuple[str, ...] = (),
+        constants: tuple[float, ...] = (),
+    ) -> None:
+        super().__init__(forward, rules, node=node, check=check)
+        self.promote = promote
+        self.refuse = refuse or {}
+        self.arity = sum(default is _EMPTY for default in self.defaults)
+        self.conditions = tuple(self.names.index(name) for name in conditions)
+        self.constants = constants
+        for name in optional:
+            self.make_optional(self.names.index(name))
+        self._plans: dict[Any, Plan] = {}
+        self._kernels: dict[Any, Pointwise] = {}
+
+    # ------------------------------------------------------------------ forward
+
+    def forward(self, arguments: tuple[Any, ...]) -> Any:
+        plan = self._plan(arguments)
+        arrays = [
+            x._array if make is None else make(x)
+            for x, make in zip(arguments, plan.casts, strict=False)
+            if make is not _STATIC
+        ]
+        try:
+            if len(arrays) == 1 and arrays[0].size < 4096:
+                return plan.ufunc(arrays[0])
+            return launch(plan.loop, arrays)
+        except ValueError:
+            _raise_unless_broadcastable(arrays)
+            raise
+
+    def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
+        plan = self._plan(arguments)
+        arrays = [
+            x._array if make is None else np.asarray(make(x))
+            for x, make in zip(arguments, plan.casts, strict=False)
+            if make is not _STATIC
+        ]
+        if not can_cast(plan.dtype, target.dtype):
+            raise RuntimeError(
+                f"result type {scalar_type(plan.dtype)} can't be cast to the desired output type "
+                f"{scalar_type(target.dtype)}"
+            )
+        try:
+            shape = np.broadcast_shapes(*(x.shape for x in arrays))
+        except ValueError:
+            _raise_unless_broadcastable(arrays)
+            raise
+        check_shape_in_place(target, shape)
+        if plan.dtype is target.dtype:
+            run(plan.loop, arrays, target._array)
+        else:
+            kinds = tuple(x.dtype for x in arrays)
+            run(self._loop(arguments, kinds, target.dtype.numpy), arrays, target._array)
+
+    def _plan(self, arguments: tuple[Any, ...]) -> Plan:
+        if self.check is not None:
+            self.check(*arguments)
+        if len(arguments) == self.arity and not self.constants:
+            key = tuple([_kind(x) for x in arguments])
+        else:
+            key = tuple(
+                [
+                    _kind(x) if isinstance(x, Tensor) or not self._is_static(position, x) else x
+                    for position, x in enumerate(arguments)
+                ]
+            )
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = self._make_plan(arguments)
+        return plan
+
+    def _make_plan(self, arguments: tuple[Any, ...]) -> Plan:
+        self._check_operands(arguments)
+        compute = self._compute_dtype(arguments)
+        kinds = []
+        casts: list[Any] = []
+        for position, x in enumerate(arguments):
+            if isinstance(x, Tensor):
+                casts.append(None)
+                kinds.append(x._array.dtype)
+            elif self._is_static(position, x):
+                casts.append(_STATIC)
+            else:
+                casts.append(number_of(compute.numpy))
+                kinds.append(compute.numpy)
+        loop = self._loop(arguments, tuple(kinds), None)
+        return Plan(loop, wrap_array(np.empty(0, loop.dtypes[-1])).dtype, tuple(casts))
+
+    def _loop(self, arguments: Any, kinds: tuple[Any, ...], result: np.dtype[Any] | None) -> Any:
+        """The loop of the forward for operands of these NumPy dtypes."""
+        compute = self._compute_dtype(arguments).numpy
+        operands: dict[str, Any] = {}
+        count = 0
+        for position, x in enumerate(arguments):
+            if not isinstance(x, Tensor) and self._is_static(position, x):
+                operands[self.names[position]] = x
+                continue
+            operand = symbol(count, kinds[count])
+            truth = position in self.conditions
+            operands[self.names[position]] = operand if truth else cast(operand, compute)
+            count += 1
+        try:
+            value = self._forward(**operands)
+        except TypeError as error:
+            raise self._unsupported(compute, error) from None
+        value = cast(value, compute) if not isinstance(value, Expr) else value
+        return loop_of([value if result is None else cast(value, result)], kinds)
+
+    def _is_static(self, position: int, x: Any) -> bool:
+        """Whether an argument is part of the expression instead of an operand of the loop."""
+        if x is None or isinstance(x, str):
+            return True
+        if position < self.arity:
+            return position > 0 and x.__class__ in (int, float) and x in self.constants
+        return isinstance(x, bool) or x == self.defaults[position]
+
+    def _compute_dtype(self, arguments: tuple[Any, ...]) -> dtype:
+        """The dtype that the operands are computed in."""
+        promote = self.promote(*arguments) if callable(self.promote) else self.promote
+        operands = arguments[: self.arity]
+        if self.conditions:
+            operands = tuple(x for i, x in enumerate(operands) if i not in self.conditions)
+        found = operands_dtype(operands)
+        if promote == "float" and found.category != 2:
+            return get_default_dtype()
+        return found
+
+    def _check_operands(self, arguments: tuple[Any, ...]) -> None:
+        if not any(isinstance(x, Tensor) for x in arguments[: self.arity]):
+            must_be_tensor(self.name, "input", 1, arguments[0])
+        for position, x in enumerate(arguments[: self.arity]):
+            if not (isinstance(x, Tensor | int | float | np.generic) or x is None):
+                must_be_tensor(self.name, KEYWORDS.get(self.names[position], "other"), position + 1, x)
+
+    def _unsupported(self, compute: np.dtype[Any], error: TypeError) -> Exception:
+        """PyTorch's error for a dtype that the operation is not defined for."""
+        message = self.refuse.get(compute.kind)
+        if message is not None:
+            return RuntimeError(message)
+        if "not defined for" not in str(error):
+            return error
+        kind = scalar_type(wrap_array(np.empty(0, compute)).dtype)
+        return NotImplementedError(f"\"{self.name}_cpu\" not implemented for '{kind}'")
+
+    # ------------------------------------------------------------------ backward
+
+    def backward(
+        self, node: OpNode, grads: Grads, values: list[Any], create_graph: bool
+    ) -> Sequence[Tensor | None]:
+        if create_graph:
+            results = super().backward(node, grads, values, create_graph)
+            return [
+                None if grad is None else _fitted(grad, *like)
+                for grad, like in zip(results, node.likes, strict=True)
+            ]
+        (g,) = grads
+        assert g is not None
+        recipe = node.recipe
+        key = (
+            g.dtype,
+            *[_kind(x) if isinstance(x, Tensor) else self._fixed(x) for x in values],
+            *[like and like[1] for like in node.likes],
+        )
+        fused = recipe.fused.get(key)
+        if fused is None:
+            fused = recipe.fused[key] = self._fuse(node, g, values)
+        loop, casts, places = fused
+        results = [None] * len(node.likes)
+        if loop is not None:
+            arrays = [g._array]
+            for x, make in zip(values, casts, strict=True):
+                if make is not _STATIC:
+                    arrays.append(x._array if make is None else make(x))
+            computed = launch(loop, arrays)
+            computed = computed if computed.__class__ is tuple else (computed,)
+        for position, place in places:
+            shape, kind = node.likes[position]
+            grad = g if place is None else wrap(computed[place], kind)
+            if grad._array.shape != shape:
+                grad = wrap(sum_to_shape(grad._array, shape), kind)
+            results[position] = grad
+        return results
+
+    def _fixed(self, x: Any) -> Any:
+        """What a saved value that is no tensor contributes to the key of a backward loop."""
+        return x if x is None or x.__class__ in (str, bool) or x in self.constants else x.__class__
+
+    def _fuse(self, node: OpNode, g: Tensor, values: list[Any]) -> Any:
+        """One loop for all wanted gradients: (loop, casts, which output belongs to which input).
+
+        A gradient that is ``g`` itself needs no loop; its place is None.
+        """
+        compute = g._array.dtype
+        known: dict[str, Any] = {"g": symbol(0, compute)}
+        kinds = [compute]
+        casts: list[Any] = []
+        for name, x in zip(node.recipe.names, values, strict=True):
+            if isinstance(x, Tensor):
+                casts.append(None)
+                operand = symbol(len(kinds), x._array.dtype)
+                kinds.append(x._array.dtype)
+                floating = x.dtype.category == 2
+                known[name] = cast(operand, compute) if floating else operand
+            elif x is None or isinstance(x, str | bool | dtype) or x in node.op.constants:
+                casts.append(_STATIC)
+                known[name] = x
+            else:
+                casts.append(number_of(compute))
+                known[name] = symbol(len(kinds), compute)
+                kinds.append(compute)
+        outputs: list[Expr] = []
+        places: list[tuple[int, int | None]] = []
+        for position, rule, needs in node.recipe.rules:
+            value = cast(rule(*[known[name] for name in needs]), node.likes[position][1].numpy)
+            if value.key == known["g"].key:
+                places.append((position, None))
+            else:
+                places.append((position, len(outputs)))
+                outputs.append(value)
+        loop = loop_of(outputs, tuple(kinds)) if outputs else None
+        return loop, casts, places
+
+
+def _static(_: Any) -> Any:
+    raise AssertionError("a static argument is no operand")
+
+
+_STATIC = _static
+
+
+def _kind(x: Any) -> Any:
+    """What the plan of a call depends on, of one operand."""
+    if isinstance(x, Tensor):
+        return x.dtype if x._array.ndim else x.dtype.name
+    return x.__class__
+
+
+def operands_dtype(operands: Sequence[Any]) -> dtype:
+    """The dtype that tensors and numbers promote to, by PyTorch's three categories."""
+    groups: list[dtype | None] = [None, None]
+    wrapped: type | None = None
+    for x in operands:
+        if isinstance(x, Tensor):
+            group = 0 if x._array.ndim else 1
+            known = groups[group]
+            groups[group] = x.dtype if known is None else binary_result(known, x.dtype)
+        elif x is not None and (
+            wrapped is None or scalar_dtype(x).category > scalar_dtype(wrapped()).category
+        ):
+            wrapped = type(x)
+    return result_of(*groups, wrapped)
+
+
+def sum_to_shape(array: Array, shape: tuple[int, ...]) -> Array:
+    """The sum over the dimensions along which ``shape`` was broadcast to the array's shape."""
+    extra = array.ndim - len(shape)
+    axes = tuple(
+        axis
+        for axis, size in enumerate(array.shape)
+        if axis < extra or (shape[axis - extra] == 1 and size != 1)
+    )
+    total = reduce.sum(array, axes, True, array.dtype) if axes else array
+    return total.reshape(shape)
+
+
+def _raise_unless_broadcastable(arrays: Sequence[Any]) -> None:
+    """Raises PyTorch's error naming the sizes, if shapes are what is wrong."""
+    shapes = [np.shape(x) for x in arrays]
+    result: list[int] = []  # sizes from the last dimension on
+    for shape in shapes:
+        for place, size in enumerate(reversed(shape)):
+            if place == len(result):
+                result.append(size)
+            elif result[place] == 1:
+                result[place] = size
+            elif size not in (1, result[place]):
+                dim = max(map(len, shapes)) - 1 - place
+                raise RuntimeError(
+                    f"The size of tensor a ({result[place]}) must match the size of tensor b "
+                    f"({size}) at non-singleton dimension {dim}"
+                )
+
+
+def _fitted(grad: Tensor, shape: tuple[int, ...], kind: dtype) -> Tensor:
+    """A gradient summed over broadcast dimensions and cast, by recorded operations."""
+    if grad._array.shape != shape:
+        grad = grad.sum_to_size(shape)  # type: ignore[attr-defined]
+    return grad if grad.dtype is kind else grad.to(kind)  # type: ignore[attr-defined]
+
+
+def pointwise(
+    forward: Callable[..., Any],
+    *,
+    promote: str | Callable[..., str] = "common",
+    check: Callable[..., None] | None = None,
+    refuse: dict[str, str] | None = None,
+    node: str | Callable[..., str] | None = None,
+    optional: tuple[str, ...] = (),
+    conditions: tuple[str, ...] = (),
+    constants: tuple[float, ...] = (),
+    **rules: Rule,
+) -> PointwiseOp:
+    """A row computed element by element.
+
+    ``promote`` is "common" (the operands' common dtype) or "float" (the default dtype where that is
+    no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
+    NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments.
+    ``optional`` inputs may be None, ``conditions`` take no part in promotion, and numbers among the
+    ``constants`` are compiled into the loop.
+    """
+    return PointwiseOp(
+        forward, rules, promote, check, refuse, node, optional, conditions, constants
+    )
