@@ -6,17 +6,18 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from _side_by_side import Run
 from matplotlib.figure import Figure
 from sklearn.datasets import load_diabetes
 from tqdm import trange
+
+from _side_by_side import Run
 
 TOLERANCE = 1e-3  # of the loss above the closed-form optimum
 
 
 @cache
 def diabetes() -> tuple[np.ndarray, np.ndarray]:
-    """Standardised features with a column of ones, (442, 11), and the targets, (442, 1), float32."""
+    """Standardised features and a column of ones, (442, 11), and targets, (442, 1), float32."""
     features, target = load_diabetes(return_X_y=True)
     standard = (features - features.mean(0)) / features.std(0)
     X = np.column_stack([standard, np.ones(len(standard))])

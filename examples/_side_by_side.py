@@ -22,9 +22,10 @@ class Run:
 
     def __str__(self) -> str:
         """Total time, and apart from it the first step, which loads or compiles kernels."""
+        first, others = self.seconds[0], self.seconds[1:].mean()
         return (
-            f"{len(self.seconds)} steps in {self.seconds.sum():.3f} s (the first "
-            f"{self.seconds[0] * 1e3:.1f} ms, the others {self.seconds[1:].mean() * 1e6:.0f} us each)"
+            f"{len(self.seconds)} steps in {self.seconds.sum():.3f} s "
+            f"(the first {first * 1e3:.1f} ms, the others {others * 1e6:.0f} us each)"
         )
 
 
@@ -40,7 +41,9 @@ def parser(description: str, steps: int, unit: str) -> argparse.ArgumentParser:
         help="torch: run the same on PyTorch afterwards, and compare",
     )
     options.add_argument("--output-dir", type=Path, default=Path("figures"), help="for the PNG")
-    options.add_argument(f"--{unit}", type=int, default=steps, help=f"train for at most so many {unit}")
+    options.add_argument(
+        f"--{unit}", type=int, default=steps, help=f"train for at most so many {unit}"
+    )
     options.add_argument("--seed", type=int, default=0)
     return options
 
@@ -69,8 +72,9 @@ def print_comparison(numtorch: Run, torch: Run) -> None:
     """Print both times and how far apart the results are."""
     print(f"numtorch: {numtorch}")
     print(f"PyTorch:  {torch}")
-    difference = np.max(np.abs(numtorch.weights - torch.weights))
+    losses = largest_relative_difference(numtorch.losses, torch.losses)
+    weights = np.max(np.abs(numtorch.weights - torch.weights))
     print(
-        f"largest difference: losses {largest_relative_difference(numtorch.losses, torch.losses):.1e}"
-        f" relative, weights {difference:.1e} of {np.max(np.abs(torch.weights)):.3g}"
+        f"largest difference: losses {losses:.1e} relative, "
+        f"weights {weights:.1e} of {np.max(np.abs(torch.weights)):.3g}"
     )

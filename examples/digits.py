@@ -11,6 +11,10 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
+from tqdm import trange
+
 from _side_by_side import (
     Run,
     in_own_process,
@@ -19,9 +23,6 @@ from _side_by_side import (
     parser,
     print_comparison,
 )
-from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
-from tqdm import trange
 
 TEST_IMAGES = 360
 GOAL = 0.97  # of the test images read rightly
@@ -119,9 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.backend == "torch":
         other = in_own_process(train, "torch", chosen.epochs, chosen.seed)
         print_comparison(reading, other)
-        difference = largest_relative_difference(
-            reading.losses[:COMPARED], other.losses[:COMPARED]
-        )
+        difference = largest_relative_difference(reading.losses[:COMPARED], other.losses[:COMPARED])
         print(f"loss curve over the first {COMPARED} steps: within {difference:.1e} relative")
 
 

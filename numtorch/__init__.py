@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import methods
+from . import autograd, methods
 from .autograd.mode import (
     enable_grad,
     inference_mode,

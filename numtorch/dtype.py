@@ -88,6 +88,18 @@ ALIASES: dict[str, dtype] = {
     "short": int16,
 }
 
+# PyTorch's names of the types of tensors, which its messages use.
+TENSOR_TYPES: dict[str, str] = {
+    "float32": "torch.FloatTensor",
+    "float64": "torch.DoubleTensor",
+    "int8": "torch.CharTensor",
+    "int16": "torch.ShortTensor",
+    "int32": "torch.IntTensor",
+    "int64": "torch.LongTensor",
+    "uint8": "torch.ByteTensor",
+    "bool": "torch.BoolTensor",
+}
+
 _BY_NUMPY: dict[np.dtype[Any], dtype] = {each.numpy: each for each in DTYPES}
 _BY_PYTHON: dict[object, dtype] = {float: float64, int: int64, bool: bool_}
 

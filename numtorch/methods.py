@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .autograd import calls
 from .ops import TABLE
 from .ops.apply import apply, apply_inplace
 from .ops.views import refresh_view
@@ -100,6 +101,8 @@ def attach() -> None:
             setattr(Tensor, name, row.function)
         if not hasattr(Tensor, name + "_"):
             setattr(Tensor, name + "_", row.inplace)
+    for name, method in calls.METHODS.items():
+        setattr(Tensor, name, method)
     Tensor._refresh_view = refresh_view  # type: ignore[attr-defined]
     Tensor.__primitive__ = _primitive  # type: ignore[attr-defined]
     _attach_operators()

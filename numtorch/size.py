@@ -1,4 +1,4 @@
-"""Small values of the API: :class:`Size` and :class:`device`."""
+"""Small values of the API: :class:`Size`, :class:`device`, layouts and memory formats."""
 
 from __future__ import annotations
 
@@ -69,3 +69,30 @@ class device:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return device, (self.type, self.index)
+
+
+class layout:
+    """How a tensor's memory is organised: always :data:`strided`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+class memory_format(layout):
+    """In which order a copy's dimensions lie in memory."""
+
+    __slots__ = ()
+
+
+strided = layout("strided")
+contiguous_format = memory_format("contiguous_format")
+preserve_format = memory_format("preserve_format")
+channels_last = memory_format("channels_last")

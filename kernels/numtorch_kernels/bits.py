@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from numba import extending, types
+
+intrinsic: Any = extending.intrinsic  # its stub would have callers pass the typing context
 
 _F32 = ir.FloatType()
 _F64 = ir.DoubleType()
@@ -133,10 +134,10 @@ def polynomial(typingctx, x, coefficients):
 @intrinsic
 def bits(typingctx, x):
     """The bit pattern of a float32 as int32, of a float64 as int64."""
-    pattern = types.int32 if x == types.float32 else types.int64
+    pattern, size = (types.int32, 32) if x == types.float32 else (types.int64, 64)
 
     def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(pattern.bitwidth))
+        return builder.bitcast(args[0], ir.IntType(size))
 
     return pattern(x), codegen
 

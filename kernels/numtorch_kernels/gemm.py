@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from .intrinsics import float32_at as element_at
 from .intrinsics import helper, int64_at, offset, wide_vectors, zero
-from .microkernel import fetch_add, multiply_tile, stack, transpose_block
+from .microkernel import copy_vector, fetch_add, multiply_tile, prefetch, stack, transpose_block
 
 # Bound for each dtype by `matmul`: the geometry of tiles and blocks.
-ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = A_ROW = 1
+ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = 1
 
-# Words of the descriptor of a packed product; strides in elements.
-WORDS = 20
-(PACKED, NEXT_PANEL, NEXT_BLOCK, M, N, K, A, A_M, A_K, B, B_K, B_N, C, C_M, ADD,
- PANELS, BLOCKS, BLOCK_ROWS, BLOCK_COLUMNS, SPARE) = range(WORDS)  # fmt: skip
+# Words of the descriptor of a packed product; strides are in elements.
+WORDS = 16
+(NEXT, M, N, K, A, A_M, A_K, B, B_K, B_N, C, C_M, ROOM, ROOM_EACH, BLOCK_ROWS, BLOCK_COLUMNS) = range(WORDS)  # fmt: skip
 
 
 def multiply_in_place(
@@ -48,46 +47,40 @@ def multiply_in_place(
 
 
 def multiply_packed(descriptor, worker):
-    """One worker's share of C = A @ B (or C += A @ B), through packed copies of A and B.
+    """One worker's share of C = A @ B: it claims block after block of C until none is left.
 
-    Workers claim pieces as they get to them: first of packing B, then blocks of C. Each block's
-    worker packs the rows of A that it needs.
+    A block of A is packed to stay in the second-level cache while panels of B, packed one at a
+    time, pass by; each panel stays close while tiles of C are computed from it.
     """
     wide_vectors()
     d = int64_at(descriptor)
     m, n, k, c_m = d[M], d[N], d[K], d[C_M]
+    a_m, a_k, b_k, b_n = d[A_M], d[A_K], d[B_K], d[B_N]
     a, b, c = element_at(d[A]), element_at(d[B]), element_at(d[C])
-    panels, block = element_at(d[PANELS]), offset(element_at(d[BLOCKS]), worker * d[BLOCK_ROWS] * A_ROW)
-    across, strips = -(-n // WIDTH), -(-k // DEPTH)
+    panel = offset(element_at(d[ROOM]), worker * d[ROOM_EACH])
+    block = offset(panel, PANEL)
+    across = -(-n // d[BLOCK_COLUMNS])
+    blocks = -(-m // d[BLOCK_ROWS]) * across
     while True:
-        piece = fetch_add(offset(d, NEXT_PANEL), 1)
-        if piece >= across * strips:
+        claimed = fetch_add(offset(d, NEXT), 1)
+        if claimed >= blocks:
             break
-        p, j = piece // across * DEPTH, piece % across * WIDTH
-        depth, columns = min(DEPTH, k - p), min(WIDTH, n - j)
-        target = offset(panels, p * across * WIDTH + j * depth)
-        pack(target, WIDTH, offset(b, p * d[B_K] + j * d[B_N]), d[B_K], d[B_N], depth, columns, WIDTH)
-        fetch_add(offset(d, PACKED), 1)
-    while fetch_add(offset(d, PACKED), 0) < across * strips:
-        pass
-    block_rows, block_columns = d[BLOCK_ROWS], d[BLOCK_COLUMNS]
-    blocks_across = -(-n // block_columns)
-    while True:
-        piece = fetch_add(offset(d, NEXT_BLOCK), 1)
-        top, left = piece // blocks_across * block_rows, piece % blocks_across * block_columns
-        if top >= m:
-            break
-        rows, right = min(block_rows, m - top), min(left + block_columns, n)
+        top, left = claimed // across * d[BLOCK_ROWS], claimed % across * d[BLOCK_COLUMNS]
+        bottom, right = min(top + d[BLOCK_ROWS], m), min(left + d[BLOCK_COLUMNS], n)
         for p in range(0, k, DEPTH):
             depth = min(DEPTH, k - p)
-            pack(block, A_ROW, offset(a, top * d[A_M] + p * d[A_K]), d[A_M], d[A_K], rows, depth, depth)
+            pack(block, A_ROW, offset(a, top * a_m + p * a_k), a_m, a_k, bottom - top, depth, depth)
             for j in range(left, right, WIDTH):
-                panel = offset(panels, p * across * WIDTH + j * depth)
-                for i in range(0, rows, ROWS):
+                columns = min(WIDTH, right - j)
+                source = offset(b, p * b_k + j * b_n)
+                pack(panel, WIDTH, source, b_k, b_n, depth, columns, WIDTH)
+                source, following = offset(source, WIDTH * b_n), min(WIDTH, right - j - WIDTH)
+                for i in range(top, bottom, ROWS):
+                    part, parts = (i - top) // ROWS, -(-(bottom - top) // ROWS)
+                    prefetch_part(source, b_k, b_n, depth, following, part, parts)
                     multiply_tile(
-                        ROWS, VECTORS, LANES, offset(block, i * A_ROW), A_ROW, 1, panel, WIDTH, depth,
-                        offset(c, (top + i) * c_m + j), c_m, min(ROWS, rows - i), min(WIDTH, n - j),
-                        p > 0 or d[ADD] != 0,
+                        ROWS, VECTORS, LANES, offset(block, (i - top) * A_ROW), A_ROW, 1, panel, WIDTH,
+                        depth, offset(c, i * c_m + j), c_m, min(ROWS, bottom - i), columns, p > 0,
                     )  # fmt: skip
 
 
@@ -95,10 +88,16 @@ def multiply_packed(descriptor, worker):
 def pack(target, target_row, source, source_row, source_column, rows, columns, width):
     """Copies (rows, columns) of any strides to adjacent rows, filled up to ``width`` with zeros."""
     whole_rows = whole_columns = 0
-    if source_row == 1 and source_column != 1:
+    if source_column == 1:
+        whole_rows, whole_columns = rows, columns // LANES * LANES
+        for i in range(rows):
+            for j in range(0, whole_columns, LANES):
+                place = offset(source, i * source_row + j)
+                copy_vector(LANES, offset(target, i * target_row + j), place)
+    elif source_row == 1:
         whole_rows, whole_columns = rows // SIDE * SIDE, columns // SIDE * SIDE
-        for i in range(0, whole_rows, SIDE):
-            for j in range(0, whole_columns, SIDE):
+        for j in range(0, whole_columns, SIDE):
+            for i in range(0, whole_rows, SIDE):
                 place = offset(source, i + j * source_column)
                 transpose_block(SIDE, offset(target, i * target_row + j), target_row, place, source_column)
     for i in range(rows):
@@ -107,3 +106,13 @@ def pack(target, target_row, source, source_row, source_column, rows, columns, w
             target[i * target_row + j] = row[j * source_column]
         for j in range(columns, width):
             target[i * target_row + j] = zero(target)
+
+
+@helper
+def prefetch_part(source, source_row, source_column, rows, columns, part, parts):
+    """Fetches one of ``parts`` of (rows, columns) into the cache."""
+    if source_column != 1:
+        source_row, rows, columns = source_column, columns, rows
+    for i in range(rows * part // parts, rows * (part + 1) // parts):
+        for j in range(0, columns, LINE):
+            prefetch(offset(source, i * source_row + j))

@@ -17,16 +17,16 @@ import numpy as np
 from . import memory
 from .arithmetic import maximum, minimum
 from .build import Loop, gufunc
-from .copying import PAYLOADS, contiguous, flat, payload
+from .copying import PAYLOADS, contiguous, copy_into, flat, payload
 from .drive import drive
-from .intrinsics import cast, helper, one, zero
+from .intrinsics import cast, helper, zero
 from .layout import aligned
 
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 
 _INT64, _BOOL = np.dtype(np.int64), np.dtype(np.bool_)
-_CHUNK = 1 << 15  # indices that one task checks, elements in which it counts
+_CHUNK = 1 << 15  # indices that one task checks
 _COLUMNS = 64  # of a wide row that one task writes
 
 
@@ -61,8 +61,11 @@ _COMBINE: dict[str, Callable[..., Any]] = {
 _COMBINE_BOOL = _COMBINE | {"sum": maximum, "prod": minimum}
 
 
-def pick(count, x, x_step, index, index_step, scale, scale_step, out, out_step):  # type: ignore[no-untyped-def]
-    """out[i] = x at index[i] * scale elements from its place."""
+def pick(count, one, x, x_step, x_inner, index, index_step, scale, scale_step, out, out_step):  # type: ignore[no-untyped-def]
+    """out[i] = x at index[i] * scale elements from its place.
+
+    x has a core dimension of 1 only because NumPy hands no copies to loops that have one.
+    """
     if index_step == 0 and count > 0:
         shift = index[0] * scale[0]
         for i in range(count):
@@ -158,15 +161,6 @@ def fill_masked(count, x, x_step, mask, mask_step, value, value_step, out, out_s
         out[i * out_step] = new if mask[i * mask_step] != 0 else old
 
 
-def running_count(count, n, mask, mask_outer, mask_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
-    """How many elements before each one are set."""
-    for row in range(count):
-        total = 0
-        for i in range(n):
-            out[row * out_outer + i * out_step] = total
-            total += mask[row * mask_outer + i * mask_step]
-
-
 def not_below(found, wanted):  # type: ignore[no-untyped-def]
     """Stands for what ends a search: found >= wanted, or found > wanted."""
     raise NotImplementedError
@@ -232,7 +226,7 @@ def floor_quotient(total, count):  # type: ignore[no-untyped-def]
 @cache
 def _pick_loop(size: int) -> Loop:
     moved = PAYLOADS[size]
-    return gufunc(pick, "(),(),()->()", (moved, _INT64, _INT64, moved))
+    return gufunc(pick, "(o),(),()->()", (moved, _INT64, _INT64, moved))
 
 
 @cache
@@ -307,7 +301,8 @@ def index_select(x: Array, axis: int, index: Array) -> Array:
 
 def _pick(start: Array, index: Array, stride: int, out: Array) -> None:
     """Reads at ``index * stride`` elements from each place of ``start``, broadcast to out."""
-    drive(_pick_loop(out.itemsize), payload(start), aligned(index), _scalar(stride), payload(out))
+    loop = _pick_loop(out.itemsize)
+    drive(loop, payload(start)[..., None], aligned(index), _scalar(stride), payload(out))
 
 
 def _stride(x: Array, axis: int) -> int:
@@ -319,24 +314,234 @@ def _drop(how: str, out: Array, index: Array, value: Array, stride: int) -> None
 
     index and value are [..., m, c] and out [..., c], whose elements are where index 0 lies.
     """
-    if np.may_share_memory(out, value):
-        value = value.copy()
-    if np.may_share_memory(out, index):
-        index = index.copy()
-    index, value = aligned(index), aligned(value)
+    loop = _drop_loop(out.dtype, how)
+    index, value = (
+        aligned(x.copy() if np.may_share_memory(out, x) else x) for x in (index, value)
+    )
     if how == "assign":
         out, value = payload(out), payload(value)
-    columns = out.shape[-1]
-    if out.ndim == 1 and columns % _COLUMNS == 0 and columns > _COLUMNS:
-        parts = columns // _COLUMNS
-        out = out.reshape(parts, _COLUMNS) if out.flags.c_contiguous else out
-        if out.ndim == 2:
-            index, value = (
-                np.broadcast_to(x, (*x.shape[:-1], columns)).reshape(-1, parts, _COLUMNS)
-                if x.strides[-1]
-                else np.broadcast_to(x[..., :1, None], (x.shape[-2], parts, _COLUMNS))
-                for x in (index, value)
-            )
-            index, value = index.swapaxes(0, 1), value.swapaxes(0, 1)
-    loop = _drop_loop(out.dtype if how != "assign" else out.dtype, how)
+    if out.ndim == 1 and out.size > _COLUMNS and out.size % _COLUMNS == 0:
+        out, index, value = (
+            np.moveaxis(x.reshape(*x.shape[:-1], -1, _COLUMNS), -2, 0) for x in (out, index, value)
+        )
     drive(loop, index, value, _scalar(stride), out, work=value.size)
+
+
+def _drop_along(how: str, out: Array, axis: int, index: Array, value: Array) -> None:
+    """Combines values into out at places along an axis; index and value have out's dimensions."""
+    if not value.size:
+        return
+    if axis == out.ndim - 1:
+        start, index, value = out[..., :1], index[..., None], value[..., None]
+    else:
+        start = out[(*(slice(None),) * axis, 0)]
+        index, value = (np.moveaxis(x, axis, -2) for x in (index, value))
+    _drop(how, start, index, value, _stride(out, axis))
+
+
+def scatter(out: Array, axis: int, index: Array, value: Array, how: str = "assign") -> Array:
+    """Combines value[..., i, ...] into out[..., index[..., i, ...], ...] and returns out.
+
+    ``how`` is "assign", "sum", "prod", "amax" or "amin". index may be smaller than value, which
+    broadcasts where it has one dimension only, and than out in all dimensions but ``axis``.
+    """
+    if out.ndim == 0:
+        scatter(out.reshape(1), 0, index.reshape(1), value.reshape(1), how)
+        return out
+    if index.ndim == 0:
+        index = index.reshape(1)
+    values = value[tuple(slice(n) for n in index.shape)] if value.ndim == index.ndim else value
+    part = tuple(slice(n) for n in (*index.shape[:axis], out.shape[axis], *index.shape[axis + 1 :]))
+    _drop_along(how, out[part], axis, index, np.broadcast_to(values, index.shape))
+    return out
+
+
+def scatter_reduce(
+    out: Array, axis: int, index: Array, value: Array, how: str, include_self: bool = True
+) -> Array:
+    """Combines like :func:`scatter`, also by "mean"; without self, places hit start afresh."""
+    if not include_self:
+        scatter(out, axis, index, _identity(how, out.dtype), "assign")
+    scatter(out, axis, index, value, how)
+    if how == "mean":
+        counts = np.zeros(out.shape, _INT64)
+        scatter(counts, axis, index, np.ones((), _INT64), "sum")
+        division = true_quotient if out.dtype.kind == "f" else floor_quotient
+        signature, dtypes = "(),()->()", (_INT64, _INT64, out.dtype)
+        loop = gufunc(average, signature, dtypes, bind={"quotient": division})
+        drive(loop, counts, _scalar(include_self), out)
+    return out
+
+
+def _identity(how: str, dtype: Dtype) -> Array:
+    """What a combination starts with."""
+    if how in ("sum", "mean"):
+        return np.zeros((), dtype)
+    if how == "prod":
+        return np.ones((), dtype)
+    if dtype.kind == "f":
+        return np.array(-np.inf if how == "amax" else np.inf, dtype)
+    if dtype == _BOOL:
+        return np.array(how == "amin")
+    limits = np.iinfo(dtype)
+    return np.array(limits.min if how == "amax" else limits.max, dtype)
+
+
+def index_add(out: Array, axis: int, index: Array, value: Array) -> Array:
+    """Adds the parts of value along an axis to those of out at index[m]."""
+    return index_reduce(out, axis, index, value, "sum")
+
+
+def index_copy(out: Array, axis: int, index: Array, value: Array) -> Array:
+    """Writes the parts of value along an axis to out at index[m]."""
+    return index_reduce(out, axis, index, value, "assign")
+
+
+def index_fill(out: Array, axis: int, index: Array, value: Array) -> Array:
+    """Writes a value to the parts of out along an axis at index[m]."""
+    return index_reduce(out, axis, index, value, "assign")
+
+
+def index_reduce(out: Array, axis: int, index: Array, value: Array, how: str) -> Array:
+    """Combines the parts of value, broadcast, along an axis into those of out at index[m]."""
+    if out.ndim == 0:
+        index_reduce(out.reshape(1), 0, index, value.reshape(-1), how)
+        return out
+    shape = (*out.shape[:axis], index.size, *out.shape[axis + 1 :])
+    along = index.reshape(-1, *(1,) * (out.ndim - axis - 1))
+    _drop_along(how, out, axis, np.broadcast_to(along, shape), np.broadcast_to(value, shape))
+    return out
+
+
+def index_get(x: Array, indices: Sequence[Array]) -> Array:
+    """x[indices]: integer arrays, broadcast together, for the first dimensions of x."""
+    k = len(indices)
+    shape = np.broadcast_shapes(*(index.shape for index in indices))
+    rest = x.shape[k:]
+    out = memory.empty((*shape, *rest), x.dtype)
+    if out.size:
+        x = aligned(x)
+        where = _offsets(indices, x.shape[:k], [_stride(x, axis) for axis in range(k)])
+        _pick(_start(x, k), where.reshape(*shape, *(1,) * len(rest)), 1, out)
+    return out
+
+
+def index_put(
+    out: Array, indices: Sequence[Array], value: Array, accumulate: bool = False
+) -> Array:
+    """out[indices] = value, or += with every occurrence of an index; returns out."""
+    k = len(indices)
+    shape = np.broadcast_shapes(*(index.shape for index in indices))
+    values = np.broadcast_to(value, (*shape, *out.shape[k:]))
+    if not values.size:
+        return out
+    where = _offsets(indices, out.shape[:k], [_stride(out, axis) for axis in range(k)])
+    start = _start(out, k)
+    values = np.moveaxis(values.reshape(where.size, *start.shape), 0, -2)
+    where = np.broadcast_to(where.reshape(-1, 1), values.shape[-2:])
+    _drop("sum" if accumulate else "assign", start, where, values, 1)
+    return out
+
+
+def _start(x: Array, k: int) -> Array:
+    """Where the first k indices are 0; a view in any case, of one element where no dimension is left."""
+    return x[(0,) * k] if k < x.ndim else x[(*(0,) * (k - 1), slice(1))]
+
+
+def take(x: Array, index: Array) -> Array:
+    """The elements at positions in C order; negative ones count from the end."""
+    return index_get(flat(x), [index])
+
+
+def put(out: Array, index: Array, value: Array, accumulate: bool = False) -> Array:
+    """Writes, or adds, values to the elements at positions in C order, and returns out."""
+    target = flat(out)
+    index_put(target, [index.reshape(-1)], flat(value), accumulate)
+    return out if np.may_share_memory(target, out) else copy_into(out, target.reshape(out.shape))
+
+
+def masked_fill(x: Array, mask: Array, value: Array, out: Array | None = None) -> Array:
+    """x with a value, of x's dtype, where the mask is set; into ``out``, which may be x, if given."""
+    if out is None:
+        out = memory.empty(np.broadcast_shapes(x.shape, mask.shape), x.dtype)
+    moved = PAYLOADS[x.itemsize]
+    loop = gufunc(fill_masked, "(),(),()->()", (moved, _BOOL, moved, moved))
+    drive(loop, payload(aligned(x)), mask, payload(value), payload(out))
+    return out
+
+
+def masked_select(x: Array, mask: Array) -> Array:
+    """The elements of x where the mask is set, in C order; the two broadcast."""
+    shape = np.broadcast_shapes(x.shape, mask.shape)
+    return take(np.broadcast_to(x, shape), positions(np.broadcast_to(mask, shape)))
+
+
+def masked_scatter(out: Array, mask: Array, source: Array) -> Array:
+    """Writes the first elements of source, in C order, where the mask is set; returns out."""
+    where = positions(np.broadcast_to(mask, out.shape))
+    return put(out, where, flat(source)[: where.size])
+
+
+def _total(counts: Array) -> int:
+    """The sum of int64, or of bool."""
+    out = np.empty((), _INT64)
+    gufunc(count_true, "(n)->()", (counts.dtype, _INT64)).ufunc(counts, out)
+    return int(out)
+
+
+def positions(x: Array) -> Array:
+    """Where x is not 0, as positions in C order: int64[n]."""
+    mask = x
+    if x.dtype != _BOOL:
+        mask = memory.empty(x.shape, _BOOL)
+        drive(gufunc(is_true, "()->()", (x.dtype, _BOOL)), aligned(x), mask)
+    mask = flat(mask)
+    out = memory.empty((_total(mask) + 1,), _INT64)
+    gufunc(locate, "(n)->(k)", (_BOOL, _INT64)).ufunc(mask, out)
+    return out[:-1]
+
+
+def nonzero(x: Array) -> Array:
+    """Where x is not 0, as one index per dimension: int64[n, x.ndim]."""
+    where = positions(x)
+    out = memory.empty((where.size, x.ndim), _INT64)
+    loop = gufunc(unravel, "(),(d)->(d)", (_INT64, _INT64, _INT64))
+    drive(loop, where, np.array(x.shape, _INT64), out)
+    return out
+
+
+def bincount(x: Array, size: int, weights: Array | None = None) -> Array:
+    """How often each of 0 ... size - 1 occurs in x[n], or the sums of its weights."""
+    values = np.ones((), _INT64) if weights is None else weights
+    out = np.zeros(size, values.dtype)
+    return index_put(out, [x], values, accumulate=True)
+
+
+def searchsorted(x: Array, values: Array, right: bool = False) -> Array:
+    """Where values would go into x[..., n], sorted along its last axis, before or after equals.
+
+    x and values are of one dtype; x has one dimension, or those of values but for the last.
+    """
+    out = memory.empty(values.shape, _INT64)
+    loop = gufunc(
+        search,
+        "(n),()->()",
+        (x.dtype, x.dtype, _INT64),
+        bind={"not_below": above if right else at_least},
+    )
+    drive(loop, aligned(x if x.ndim == 1 else x[..., None, :]), aligned(values), out)
+    return out
+
+
+def one_hot(index: Array, classes: int) -> Array:
+    """int64[..., classes] that is 1 at each index and 0 elsewhere."""
+    out = np.zeros((*index.shape, classes), _INT64)
+    return scatter(out, index.ndim, index[..., None], np.ones((), _INT64))
+
+
+def repeat_interleave(x: Array, repeats: Array, axis: int) -> Array:
+    """The parts of x along an axis, each as often as repeats[n], or repeats[1], says."""
+    counts = contiguous(np.broadcast_to(repeats, (x.shape[axis],)))
+    index = memory.empty((_total(counts),), _INT64)
+    gufunc(repeat_index, "(n)->(m)", (_INT64, _INT64)).ufunc(counts, index)
+    return index_select(x, axis, index)

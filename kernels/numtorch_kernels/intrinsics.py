@@ -91,16 +91,21 @@ def offset(_context, pointer, count):  # type: ignore[no-untyped-def]
     return pointer(pointer, count), codegen
 
 
+def _on_stack(builder: ir.IRBuilder, element: ir.Type, count: int) -> ir.Value:
+    """Uninitialised memory in the function's frame; Numba's alloca would set every element to 0."""
+    with builder.goto_entry_block():
+        memory = builder.alloca(ir.ArrayType(element, count))
+    memory.align = 64
+    return builder.bitcast(memory, element.as_pointer())
+
+
 def _stack_memory(count: int, purpose: str) -> Any:
     """An intrinsic ``f(like)``: that many uninitialised elements of the type ``like`` points to."""
 
     @intrinsic
     def memory(_context, like):  # type: ignore[no-untyped-def]
         def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-            element = arguments[0].type.pointee
-            place = cgutils.alloca_once(builder, ir.ArrayType(element, count))
-            place.align = 64
-            return builder.bitcast(place, element.as_pointer())
+            return _on_stack(builder, arguments[0].type.pointee, count)
 
         return like(like), codegen
 
@@ -117,8 +122,7 @@ def words(_context):  # type: ignore[no-untyped-def]
     """BLOCK int64 on the stack."""
 
     def codegen(_context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
-        memory = cgutils.alloca_once(builder, ir.ArrayType(WORD, BLOCK))
-        return builder.bitcast(memory, WORD.as_pointer())
+        return _on_stack(builder, WORD, BLOCK)
 
     return types.CPointer(types.intp)(), codegen
 

@@ -61,9 +61,24 @@ def result(shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array
     pattern = next((x for x in inputs if x.shape == shape and not x.flags.c_contiguous), None)
     if pattern is None or any(x.shape == shape and x.flags.c_contiguous for x in inputs):
         return memory.empty(shape, dtype)
-    order = sorted(range(len(shape)), key=lambda axis: (-abs(pattern.strides[axis]), axis))
+    order = memory_order(pattern)
     packed = memory.empty(tuple(shape[axis] for axis in order), dtype)
     return packed.transpose(np.argsort(order))
+
+
+def memory_order(array: Array) -> list[int]:
+    """The axes from the slowest to the fastest in memory; broadcast ones stay where they are."""
+    order: list[int] = []
+    for axis, step in enumerate(array.strides):
+        place = len(order)
+        for before in range(len(order) - 1, -1, -1):
+            other = array.strides[order[before]]
+            if step and other and abs(other) < abs(step):
+                place = before
+            elif step and other:
+                break
+        order.insert(place, axis)
+    return order
 
 
 def aligned(array: Array) -> Array:

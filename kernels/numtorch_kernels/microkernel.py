@@ -86,6 +86,21 @@ def _multiply_add(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) 
     return builder.call(fma, [x, y, z])
 
 
+def _add(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return builder.add(x, y) if isinstance(x.type.element, ir.IntType) else builder.fadd(x, y)
+
+
+def _prefetch(builder: ir.IRBuilder, pointer: ir.Value, write: bool) -> None:
+    """Asks for the cache line of a place that is read or written to later."""
+    place = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [place.type, _HALF, _HALF, _HALF]),
+        "llvm.prefetch.p0",
+    )
+    builder.call(function, [place, _HALF(int(write)), _HALF(3), _HALF(1)])
+
+
 def _masked_load(
     builder: ir.IRBuilder, pointer: ir.Value, lanes: int, mask: ir.Value, otherwise: ir.Value
 ) -> ir.Value:
@@ -158,10 +173,8 @@ def multiply_tile(
         places = {(i, j): builder.gep(c_rows[i], [index(j * lanes)]) for i, j in tile}
         masks = _tile_masks(builder, shape, height, width)
         sums = {at: cgutils.alloca_once_value(builder, zero) for at in tile}
-        with builder.if_then(builder.trunc(add, ir.IntType(1))):
-            for i, j in tile:
-                start = _masked_load(builder, places[i, j], lanes, masks[i][j], zero)
-                builder.store(start, sums[i, j])
+        for place in places.values():
+            _prefetch(builder, place, True)
         with cgutils.for_range(builder, depth) as loop:
             b_row = builder.gep(b, [builder.mul(loop.index, b_step)])
             b_vectors = [
@@ -180,6 +193,10 @@ def multiply_tile(
             builder.icmp_signed("==", height, index(rows)),
             builder.icmp_signed("==", width, index(vectors * lanes)),
         )
+        with builder.if_then(builder.trunc(add, ir.IntType(1))):
+            for i, j in tile:
+                before = _masked_load(builder, places[i, j], lanes, masks[i][j], zero)
+                builder.store(_add(builder, before, builder.load(sums[i, j])), sums[i, j])
         totals = {at: builder.load(sums[at]) for at in tile}
         with builder.if_else(whole) as (then, otherwise):
             with then:
@@ -224,6 +241,29 @@ def transpose_block(_context, side, target, target_row, source, source_row):  # 
         return context.get_dummy_value()
 
     return types.void(side, target, target_row, source, source_row), codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_vector(_context, lanes, target, source):  # type: ignore[no-untyped-def]
+    """Copies ``lanes`` adjacent elements."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        lanes = signature.args[0].literal_value
+        _store(builder, _load(builder, arguments[2], lanes), arguments[1], lanes)
+        return context.get_dummy_value()
+
+    return types.void(lanes, target, source), codegen
+
+
+@intrinsic
+def prefetch(_context, pointer):  # type: ignore[no-untyped-def]
+    """Asks for the cache line that a pointer points into, which may be anywhere."""
+
+    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        _prefetch(builder, arguments[0], False)
+        return context.get_dummy_value()
+
+    return types.void(pointer), codegen
 
 
 @intrinsic(prefer_literal=True)

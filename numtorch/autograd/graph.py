@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
+import threading
 import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numtorch_kernels import memory
@@ -25,6 +27,9 @@ from .mode import mode
 _numbers = itertools.count()
 Edge = Any  # None, a leaf Tensor, a Node (its output 0), or (Node, output number)
 Grads = list["Tensor | None"]
+_probe = [object()]
+_HELD_ONCE = sys.getrefcount(_probe[0])  # what getrefcount says where only the list refers to it
+_accumulating = threading.Lock()  # leaves may belong to the graphs of several threads
 
 
 class RemovableHandle:
@@ -62,7 +67,6 @@ class Node:
         "prehooks",
         "trace",
     )
-    fresh: ClassVar[bool] = False  # whether gradients that run() gives are nobody else's
 
     def __init__(self, edges: tuple[Edge, ...], outputs: int = 1) -> None:
         self.edges = edges
@@ -99,13 +103,13 @@ class Node:
         """Calls ``hook(grad_inputs, grad_outputs)`` after run(); may give other grad_inputs."""
         if self.hooks is None:
             self.hooks = {}
-        return _register(self.hooks, hook)
+        return add_hook(self.hooks, hook)
 
     def register_prehook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Calls ``hook(grad_outputs)`` before run(); may give other grad_outputs."""
         if self.prehooks is None:
             self.prehooks = {}
-        return _register(self.prehooks, hook)
+        return add_hook(self.prehooks, hook)
 
     def tensor_hooks(self, output: int) -> dict[int, Callable[..., Any]]:
         """The hooks of the tensor that is an output of this node."""
@@ -123,7 +127,8 @@ class Node:
         return f"<{type(self).__name__} object at {id(self):#x}>"
 
 
-def _register(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
+def add_hook(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
+    """Adds a hook, which stays until its handle is removed."""
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     return handle
@@ -177,9 +182,8 @@ class _Run:
         self.create_graph = create_graph
         self.retain_graph = retain_graph
         self.pending: dict[Node, Grads] = {}
-        self.owned: set[int] = set()  # ids of pending gradients that may be added to in place
         self.heap: list[tuple[int, Node]] = []
-        self.leaves: dict[Tensor, Tensor] = {}
+        self.leaves: dict[Tensor, Tensor] = {}  # in the order of the last gradient's arrival
         self.wanted: dict[Any, list[int]] | None = None
         self.useful: set[Node] | None = None  # those that lead to a wanted tensor
         self.terminal: set[Node] = set()  # those that are wanted, but lead no further
@@ -192,13 +196,15 @@ class _Run:
                 key = edge if isinstance(edge, Tensor | tuple) else (edge, 0)
                 self.wanted.setdefault(key, []).append(position)
 
-    def deliver(self, edge: Edge, grad: Tensor, fresh: bool) -> None:
+    def deliver(self, edge: Edge, grad: Tensor) -> None:
         """Adds a gradient to what is pending for an edge."""
         if isinstance(edge, Tensor):
-            known = self.leaves.get(edge)
-            self.leaves[edge] = grad if known is None else self.added(known, grad)
-            if known is None and fresh:
-                self.owned.add(id(grad))
+            if self.wanted is not None and edge not in self.wanted:
+                return
+            if edge in self.leaves:
+                self.add(self.leaves, edge, grad)
+                grad = self.leaves.pop(edge)
+            self.leaves[edge] = grad
             return
         node, output = edge if isinstance(edge, tuple) else (edge, 0)
         if self.useful is not None and node not in self.useful:
@@ -207,19 +213,17 @@ class _Run:
         if grads is None:
             grads = self.pending[node] = [None] * node.outputs
             heapq.heappush(self.heap, (-node.number, node))
-        known = grads[output]
-        grads[output] = grad if known is None else self.added(known, grad)
-        if known is None and fresh:
-            self.owned.add(id(grad))
+        if grads[output] is None:
+            grads[output] = grad
+        else:
+            self.add(grads, output, grad)
 
-    def added(self, known: Tensor, grad: Tensor) -> Tensor:
-        """The sum of two gradients, in the memory of the first if that is nobody else's."""
-        if not self.create_graph and id(known) in self.owned and memory.sole_owner(known):
-            return known.add_(grad)  # type: ignore[attr-defined]
-        total = known + grad  # type: ignore[operator]
-        self.owned.discard(id(known))
-        self.owned.add(id(total))
-        return total
+    def add(self, pending: Any, key: Any, grad: Tensor) -> None:
+        """Adds to a pending gradient, in its memory if that is nobody else's."""
+        if not self.create_graph and unshared(pending, key):
+            pending[key].add_(grad)
+        else:
+            pending[key] = pending[key] + grad
 
     def walk(self) -> None:
         while self.heap:
@@ -229,36 +233,29 @@ class _Run:
             if node in self.terminal:
                 continue
             results = self.step(node, grads)
-            passed = [id(grad) for grad in grads]
-            for position, (edge, grad) in enumerate(zip(node.edges, results, strict=False)):
-                if edge is None or grad is None:
-                    continue
-                fresh = node.fresh and id(grad) not in passed
-                if fresh and any(grad is other for other in results[:position]):
-                    fresh = False
-                    self.owned.discard(id(grad))
-                self.deliver(edge, grad, fresh)
+            for position, edge in enumerate(node.edges):
+                grad = results[position]
+                results[position] = None  # what is pending must have no reference left here
+                if edge is not None and grad is not None:
+                    self.deliver(edge, grad)
 
     def before(self, node: Node, grads: Grads) -> None:
         """Tensor hooks, retained and captured gradients of a node's outputs."""
         if node._tensor_hooks is not None:
             for output, hooks in node._tensor_hooks.items():
                 grads[output] = call_hooks(hooks, grads[output])
-                self.owned.discard(id(grads[output]))
         if node._retaining is not None:
             for output, reference in node._retaining.items():
-                tensor = reference()
-                if tensor is not None and grads[output] is not None:
-                    self.owned.discard(id(grads[output]))
-                    tensor._grad = grads[output]
+                tensor, grad = reference(), grads[output]
+                if tensor is not None and grad is not None:
+                    known = tensor._grad
+                    tensor._grad = grad.clone() if known is None else known + grad  # type: ignore[attr-defined, operator]
         if self.wanted is not None:
             for output, grad in enumerate(grads):
                 for position in self.wanted.get((node, output), ()):
                     self.captured[position] = grad
-        for grad in grads:
-            self.owned.discard(id(grad))
 
-    def step(self, node: Node, grads: Grads) -> Sequence[Tensor | None]:
+    def step(self, node: Node, grads: Grads) -> Grads:
         """Runs one node with its hooks."""
         if node.prehooks:
             for hook in list(node.prehooks.values()):
@@ -266,22 +263,18 @@ class _Run:
                 if changed is not None:
                     grads = list(changed) if isinstance(changed, tuple) else [changed]
         try:
-            results = node.run(grads, self.create_graph)
+            results = list(node.run(grads, self.create_graph))
             if mode.anomaly and mode.check_nan:
                 _refuse_nan(node, results)
         except Exception:
-            if node.trace is not None:
-                warnings.warn(
-                    f"Error detected in {node.name()}. Traceback of forward call that caused the "
-                    f"error:\n{node.trace}",
-                    stacklevel=2,
-                )
+            if mode.anomaly:
+                _show_trace(node)
             raise
         if node.hooks:
             for hook in list(node.hooks.values()):
                 changed = hook(tuple(results), tuple(grads))
                 if changed is not None:
-                    results = changed if isinstance(changed, tuple) else (changed,)
+                    results = list(changed) if isinstance(changed, tuple) else [changed]
         if not self.retain_graph:
             node.release()
         return results
@@ -313,35 +306,35 @@ class _Run:
 
     def finish(self, accumulate: bool) -> None:
         """Hands the leaves their gradients."""
-        for leaf, pending in self.leaves.items():
-            grad = pending
+        for leaf in self.leaves:
             if leaf._hooks:
-                grad = call_hooks(leaf._hooks, grad)
-                self.owned.discard(id(grad))
+                self.leaves[leaf] = call_hooks(leaf._hooks, self.leaves[leaf])
             if self.wanted is not None:
-                for position in self.wanted.get(leaf, ()):
-                    self.captured[position] = grad
-            if accumulate and (self.wanted is None or leaf in self.wanted):
-                owned = id(grad) in self.owned
-                pending = None  # type: ignore[assignment]
-                self.accumulate(leaf, grad, owned)
+                for position in self.wanted[leaf]:
+                    self.captured[position] = self.leaves[leaf]
+            if accumulate:
+                with _accumulating:
+                    self.accumulate(leaf)
+                for hook in list((leaf._accumulated_hooks or {}).values()):
+                    hook(leaf)
 
-    def accumulate(self, leaf: Tensor, grad: Tensor, owned: bool) -> None:
+    def accumulate(self, leaf: Tensor) -> None:
+        """Adds to a leaf's ``grad``, or makes the pending gradient its ``grad``."""
         known = leaf._grad
         if known is None:
-            if self.create_graph:
-                leaf._grad = grad
-            elif owned and memory.sole_owner(grad):
-                leaf._grad = grad.detach() if grad._needs_grad else grad
+            if not self.create_graph and unshared(self.leaves, leaf):
+                leaf._grad = self.leaves[leaf]
             else:
-                leaf._grad = grad.detach().clone()  # type: ignore[attr-defined]
+                leaf._grad = self.leaves[leaf].clone()  # type: ignore[attr-defined]
         elif self.create_graph:
-            leaf._grad = known + grad  # type: ignore[operator]
+            leaf._grad = known + self.leaves[leaf]  # type: ignore[operator]
         else:
-            known.add_(grad)  # type: ignore[attr-defined]
-        if leaf._accumulated_hooks:
-            for hook in list(leaf._accumulated_hooks.values()):
-                hook(leaf)
+            known.add_(self.leaves[leaf])  # type: ignore[attr-defined]
+
+
+def unshared(holder: Any, key: Any) -> bool:
+    """Whether ``holder[key]`` is a tensor that nothing else refers to, nor to its memory."""
+    return sys.getrefcount(holder[key]) == _HELD_ONCE and memory.sole_owner(holder[key])
 
 
 def _node_of(edge: Edge) -> Any:
@@ -362,6 +355,18 @@ def call_hooks(hooks: dict[int, Callable[..., Any]], grad: Any) -> Any:
                 )
             grad = changed
     return grad
+
+
+def _show_trace(node: Node) -> None:
+    """Warns of the call that made a node, whose backward has failed."""
+    if node.trace is None:
+        place = (
+            "No forward pass information available. Enable detect anomaly during forward pass for "
+            "more information."
+        )
+    else:
+        place = f"Traceback of forward call that caused the error:\n{node.trace}"
+    warnings.warn(f"Error detected in {node.name()}. {place}", stacklevel=2)
 
 
 def _refuse_nan(node: Node, results: Sequence[Tensor | None]) -> None:
@@ -392,14 +397,9 @@ def run_backward(
     mode.recording = create_graph
     try:
         for edge, grad in roots:
-            run.deliver(edge, grad, fresh=False)
+            run.deliver(edge, grad)
         run.walk()
         run.finish(accumulate)
     finally:
         mode.recording = recording
-    if inputs is not None and accumulate:
-        for tensor, grad in zip(inputs, run.captured, strict=True):
-            if tensor._node is not None and grad is not None:
-                tensor._grad = grad if tensor._grad is None else tensor._grad + grad  # type: ignore[operator]
     return run.captured
-

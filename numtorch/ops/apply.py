@@ -10,8 +10,10 @@ import numpy as np
 from numtorch_kernels import Pointwise
 
 from ..autograd.graph import Grads, Node, edge_of
+from ..autograd.inplace import alias, check_inplace, rebase
 from ..autograd.mode import mode
-from ..dtype import can_cast, dtype
+from ..autograd.saved import FREED, SavedResult, unpacked
+from ..dtype import TENSOR_TYPES, can_cast, dtype
 from ..size import Size
 from ..tensor import Tensor, wrap, wrap_array
 
@@ -35,15 +37,14 @@ def apply(op: Any, arguments: tuple[Any, ...], out: Any = None) -> Any:
         return Hook.trace(op, arguments, out)
     if out is not None:
         return _apply_out(op, arguments, out)
-    values = op.forward(arguments)
-    if values.__class__ is tuple:
-        results = tuple([wrap_array(value) for value in values])
+    result = op.compute(arguments)
+    if result.__class__ is tuple:
+        results = result
         if mode.recording and op.rules and any_needs_grad(arguments):
             record(op, arguments, results)
         if op.attach is not None:
             op.attach(arguments[0], results)
         return op.pack(results)
-    result = wrap_array(values)
     if mode.recording and op.rules:
         for x in arguments:
             if isinstance(x, Tensor):
@@ -75,84 +76,24 @@ def any_needs_grad(arguments: Sequence[Any]) -> bool:
 # ---------------------------------------------------------------------- recording
 
 
-class SavedResult:
-    """A result that its own node needs: kept without the tensor, which refers to the node."""
-
-    __slots__ = ("array", "counter", "output")
-
-    def __init__(self, tensor: Tensor, output: int) -> None:
-        self.array = tensor._array
-        self.counter = tensor._shared_version()
-        self.output = output
-
-
 class OpNode(Node):
     """The node of an operation of the table: what its derivatives need, saved."""
 
     __slots__ = ("likes", "recipe", "saved", "shapes", "versions")
-    fresh = True
     op: ClassVar[Any]
 
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
         if self.saved is None:
-            raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved "
-                "tensors after they have already been freed). Saved intermediate values of the "
-                "graph are freed when you call .backward() or autograd.grad(). Specify "
-                "retain_graph=True if you need to backward through the graph a second time or if "
-                "you need to access saved tensors after calling backward."
-            )
+            raise RuntimeError(FREED)
         values = [
-            value if version is None else self._unpacked(value, version)
+            value if version is None else unpacked(value, version, self)
             for value, version in zip(self.saved, self.versions, strict=True)
         ]
         return self.op.backward(self, grads, values, create_graph)
 
-    def _unpacked(self, value: Any, version: int) -> Any:
-        """A saved tensor, if nobody changed it since."""
-        if value.__class__ is tuple:
-            return [
-                each if number is None else self._unpacked(each, number)
-                for each, number in zip(value, version, strict=True)  # type: ignore[call-overload]
-            ]
-        if isinstance(value, Tensor):
-            if value._version != version:
-                _refuse_modified(value, value._version, version)
-            return value
-        result = wrap_array(value.array)
-        result._node, result._output, result._needs_grad = self, value.output, True
-        if value.counter.number != version:
-            _refuse_modified(result, value.counter.number, version)
-        return result
-
     def release(self) -> None:
         if self.saved is not None and any(version is not None for version in self.versions):
             self.saved = None
-
-
-def _refuse_modified(tensor: Tensor, found: int, expected: int) -> NoReturn:
-    kind = TENSOR_TYPES[tensor.dtype.name]
-    origin = ""
-    if tensor._node is not None:
-        origin = f", which is output {tensor._output} of {tensor._node.name()},"
-    raise RuntimeError(
-        "one of the variables needed for gradient computation has been modified by an inplace "
-        f"operation: [{kind} {list(tensor.shape)}]{origin} is at version {found}; expected version "
-        f"{expected} instead. Hint: enable anomaly detection to find the operation that failed to "
-        "compute its gradient, with torch.autograd.set_detect_anomaly(True)."
-    )
-
-
-TENSOR_TYPES = {
-    "float32": "torch.FloatTensor",
-    "float64": "torch.DoubleTensor",
-    "int8": "torch.CharTensor",
-    "int16": "torch.ShortTensor",
-    "int32": "torch.IntTensor",
-    "int64": "torch.LongTensor",
-    "uint8": "torch.ByteTensor",
-    "bool": "torch.BoolTensor",
-}
 
 
 def record(
@@ -187,13 +128,21 @@ def record(
             edges.append(None)
             likes.append(None)
     recipe = op.recipe(mask, arguments)
-    node = op.node_class(arguments)(tuple(edges), len(results))
+    kind = op.only_node or op.node_class(arguments)
+    node = kind(tuple(edges), len(results))
     node.recipe = recipe
     node.likes = likes
     node.shapes = [each._array.shape for each in results] if len(results) > 1 else None
     saved, versions = [], []
     stale = changed._version_counter if changed is not None else None
     for source, position in recipe.saves:
+        if source == "argument" and position < len(arguments):
+            value = arguments[position]
+            if isinstance(value, Tensor):
+                counter = value._version_counter
+                saved.append(value)
+                versions.append(0 if counter is None else counter.number - (counter is stale))
+                continue
         value, version = _saved(source, position, op, arguments, results, stale)
         saved.append(value)
         versions.append(version)
@@ -226,11 +175,6 @@ def _saved(
         return value.shape if isinstance(value, Tensor) else Size(np.shape(value)), None
     if source == "dtype":
         return value.dtype, None
-    if isinstance(value, Tensor):
-        counter = value._version_counter
-        if counter is None:
-            return value, 0
-        return value, counter.number - (counter is stale)
     if value.__class__ in _SEQUENCES and any(isinstance(each, Tensor) for each in value):
         kept = tuple(value)
         return kept, tuple(x._version if isinstance(x, Tensor) else None for x in kept)
@@ -317,82 +261,3 @@ def apply_inplace(op: Any, arguments: tuple[Any, ...]) -> Tensor:
     if needs and op.rules:
         rebase(target, record(op, arguments, (target,), changed=target))
     return target
-
-
-def alias(tensor: Tensor) -> Tensor:
-    """Another tensor for the same memory and the same place in the graph."""
-    result = wrap(tensor._array, tensor.dtype)
-    result._node, result._output = tensor._node, tensor._output
-    result._needs_grad = tensor._needs_grad
-    result._version_counter = tensor._shared_version()
-    result._hooks = tensor._hooks
-    return result
-
-
-def check_inplace(target: Tensor) -> None:
-    """Raises PyTorch's errors where a recorded in-place change is not allowed."""
-    view = target._view
-    if view is not None:
-        if view.kind == "multiple":
-            raise RuntimeError(
-                f"Output {target._output} of {target._node and target._node.name()} is a view and "
-                "is being modified inplace. This view is the output of a function that returns "
-                "multiple views. Such functions do not allow the output views to be modified "
-                "inplace. You should replace the inplace operation by an out-of-place one."
-            )
-        if view.kind == "no_grad":
-            raise RuntimeError(
-                "A view was created in no_grad mode and is being modified inplace with grad mode "
-                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
-                "You can clarify your code by moving both the view and the inplace either both "
-                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
-                "outside (if you want the inplace to be tracked)."
-            )
-        if view.base._needs_grad and view.base._node is None:
-            raise RuntimeError(
-                "a view of a leaf Variable that requires grad is being used in an in-place "
-                "operation."
-            )
-    elif target._needs_grad and target._node is None:
-        raise RuntimeError(
-            "a leaf Variable that requires grad is being used in an in-place operation."
-        )
-
-
-def rebase(target: Tensor, node: Node) -> None:
-    """Makes the base of a changed view depend on the change."""
-    view = target._view
-    if view is None:
-        return
-    base = view.base
-    slices = CopySlices(base, target, node)
-    base._node, base._output, base._needs_grad = slices, 0, True
-    target._node = None
-    target._refresh_view()  # type: ignore[attr-defined]
-
-
-class CopySlices(Node):
-    """The node of a tensor, one of whose views was changed in place by another node."""
-
-    __slots__ = ("change", "layout", "view")
-    fresh = False
-    as_strided: ClassVar[Callable[..., Tensor]]  # set by ops.views
-    scatter: ClassVar[Callable[..., Tensor]]
-
-    def __init__(self, base: Tensor, view: Tensor, change: Node) -> None:
-        super().__init__((edge_of(base), *change.edges[1:]))
-        self.change = change
-        self.layout = base.stride()
-        offset = (view.data_ptr() - base.data_ptr()) // view.element_size()
-        self.view = (view.shape, view.stride(), offset)
-
-    def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
-        (grad,) = grads
-        part = CopySlices.as_strided(grad, *self.view, self.layout)
-        inner, *others = self.change.run([part], create_graph)
-        if inner is None:
-            inner = part * 0  # type: ignore[operator]
-        return [CopySlices.scatter(grad, inner, *self.view, self.layout), *others]
-
-    def release(self) -> None:
-        self.change.release()

@@ -105,20 +105,20 @@ add = pointwise(
     lambda a, b, *, alpha=1: a + alpha * b,
     a=lambda g: g,
     b=lambda g, alpha: g * alpha,
-    check=_check_alpha,
+    check_parameters=_check_alpha,
 )
 sub = pointwise(
     lambda a, b, *, alpha=1: a - alpha * b,
     a=lambda g: g,
     b=lambda g, alpha: -g * alpha,
-    check=_check_alpha,
+    check_parameters=_check_alpha,
     refuse={"b": _NO_BOOL_SUB},
 )
 rsub = pointwise(
     lambda a, b, *, alpha=1: b - alpha * a,
     a=lambda g, alpha: -g * alpha,
     b=lambda g: g,
-    check=_check_alpha,
+    check_parameters=_check_alpha,
     refuse={"b": _NO_BOOL_SUB},
     node=lambda a, b, *_: "RsubBackward0" if isinstance(b, Tensor) else "RsubBackward1",
 )
@@ -128,7 +128,7 @@ div = pointwise(
     a=lambda g, b, rounding_mode: g / b if rounding_mode is None else g * 0,
     b=lambda g, a, b, rounding_mode: -g * ((a / b) / b) if rounding_mode is None else g * 0,
     promote=lambda a, b, rounding_mode=None: "float" if rounding_mode is None else "common",
-    check=_check_rounding,
+    check_parameters=_check_rounding,
     node=lambda a, b, rounding_mode=None: "DivBackward0" if rounding_mode is None else "DivBackward2",
 )
 floor_divide = pointwise(lambda a, b: s.floor_divide(a, b), check=_check_divisor)

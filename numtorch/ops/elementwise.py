@@ -19,6 +19,7 @@ from .table import KEYWORDS, Op, Rule, check_shape_in_place, must_be_tensor
 
 Array = np.ndarray[Any, Any]
 _EMPTY = inspect.Parameter.empty
+_SMALL = 4096  # elements, below which neither threads nor pooled memory pay
 
 
 class Plan:
@@ -67,6 +68,7 @@ class PointwiseOp(Op):
         optional: tuple[str, ...] = (),
         conditions: tuple[str, ...] = (),
         constants: tuple[float, ...] = (),
+        check_parameters: Callable[..., None] | None = None,
     ) -> None:
         super().__init__(forward, rules, node=node, check=check)
         self.promote = promote
@@ -74,12 +76,58 @@ class PointwiseOp(Op):
         self.arity = sum(default is _EMPTY for default in self.defaults)
         self.conditions = tuple(self.names.index(name) for name in conditions)
         self.constants = constants
+        self.check_parameters = check_parameters
         for name in optional:
             self.make_optional(self.names.index(name))
         self._plans: dict[Any, Plan] = {}
+        self._short: dict[Any, Plan] = {}  # by the dtypes of one or two operands alone
         self._kernels: dict[Any, Pointwise] = {}
 
     # ------------------------------------------------------------------ forward
+
+    def compute(self, arguments: tuple[Any, ...]) -> Any:
+        """One or two small operands of known dtypes go the short way; all else, :meth:`forward`."""
+        plan = None
+        if len(arguments) == 1:
+            plan = self._short.get(getattr(arguments[0], "dtype", None))
+            if plan is not None:
+                x = arguments[0]._array
+                if x.size < _SMALL:
+                    return wrap(_as_array(plan.ufunc(x)), plan.dtype)
+        elif len(arguments) == 2:
+            a, b = arguments
+            kind = b.__class__
+            if kind is float or kind is int:
+                plan = self._short.get((getattr(a, "dtype", None), kind))
+                if plan is not None and a._array.size < _SMALL:
+                    return wrap(_as_array(plan.ufunc(a._array, plan.casts[1](b))), plan.dtype)
+            elif isinstance(b, Tensor):
+                plan = self._short.get((getattr(a, "dtype", None), b.dtype))
+                if plan is not None and a._array.size * b._array.size < _SMALL:
+                    try:
+                        return wrap(_as_array(plan.ufunc(a._array, b._array)), plan.dtype)
+                    except ValueError:
+                        _raise_unless_broadcastable((a._array, b._array))
+                        raise
+        if plan is None:
+            self._learn(arguments)
+        return super().compute(arguments)
+
+    def _learn(self, arguments: tuple[Any, ...]) -> None:
+        """Notes the plan of a call that may go the short way."""
+        if len(arguments) != self.arity or self.check is not None or self.constants:
+            return
+        tensors = [isinstance(x, Tensor) for x in arguments]
+        if not tensors or not tensors[0] or self.conditions:
+            return
+        if len(arguments) == 1:
+            self._short[arguments[0].dtype] = self._plan(arguments)
+        elif len(arguments) == 2:
+            a, b = arguments
+            if not tensors[1] and b.__class__ in (int, float):
+                self._short[a.dtype, b.__class__] = self._plan(arguments)
+            elif tensors[1] and a.dtype is b.dtype:
+                self._short[a.dtype, a.dtype] = self._plan(arguments)
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         plan = self._plan(arguments)
@@ -89,8 +137,6 @@ class PointwiseOp(Op):
             if make is not _STATIC
         ]
         try:
-            if len(arrays) == 1 and arrays[0].size < 4096:
-                return plan.ufunc(arrays[0])
             return launch(plan.loop, arrays)
         except ValueError:
             _raise_unless_broadcastable(arrays)
@@ -123,6 +169,8 @@ class PointwiseOp(Op):
     def _plan(self, arguments: tuple[Any, ...]) -> Plan:
         if self.check is not None:
             self.check(*arguments)
+        if self.check_parameters is not None and len(arguments) > self.arity:
+            self.check_parameters(*arguments)
         if len(arguments) == self.arity and not self.constants:
             key = tuple([_kind(x) for x in arguments])
         else:
@@ -296,6 +344,11 @@ def _static(_: Any) -> Any:
 _STATIC = _static
 
 
+def _as_array(value: Any) -> Array:
+    """What a ufunc gave, which of 0-d operands is a scalar."""
+    return value if value.__class__ is np.ndarray else np.asarray(value)
+
+
 def _kind(x: Any) -> Any:
     """What the plan of a call depends on, of one operand."""
     if isinstance(x, Tensor):
@@ -366,16 +419,27 @@ def pointwise(
     optional: tuple[str, ...] = (),
     conditions: tuple[str, ...] = (),
     constants: tuple[float, ...] = (),
+    check_parameters: Callable[..., None] | None = None,
     **rules: Rule,
 ) -> PointwiseOp:
     """A row computed element by element.
 
     ``promote`` is "common" (the operands' common dtype) or "float" (the default dtype where that is
     no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
-    NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments.
+    NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments, and
+    ``check_parameters`` too where there are more than inputs.
     ``optional`` inputs may be None, ``conditions`` take no part in promotion, and numbers among the
     ``constants`` are compiled into the loop.
     """
     return PointwiseOp(
-        forward, rules, promote, check, refuse, node, optional, conditions, constants
+        forward,
+        rules,
+        promote,
+        check,
+        refuse,
+        node,
+        optional,
+        conditions,
+        constants,
+        check_parameters,
     )

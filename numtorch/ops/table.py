@@ -21,11 +21,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+from numtorch_kernels import copying, layout
 
 from ..autograd.graph import Grads
 from ..dtype import type_name
 from ..size import Size
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap_array
 from .apply import (
     OpNode,
     apply,
@@ -96,6 +97,7 @@ class Op:
         self.check = check
         self.pack = pack
         self._node = node
+        self.only_node: type[OpNode] | None = None  # the class of all nodes, once it is made
         self._node_classes: dict[str, type[OpNode]] = {}
         parameters = inspect.signature(forward).parameters
         self.parameters = list(parameters.values())
@@ -132,6 +134,13 @@ class Op:
             self.check(*arguments)
         return self._forward(*[_array_of(x) for x in arguments])
 
+    def compute(self, arguments: tuple[Any, ...]) -> Any:
+        """The result for these arguments, as a tensor or a tuple of them."""
+        values = self.forward(arguments)
+        if values.__class__ is tuple:
+            return tuple([wrap_array(value) for value in values])
+        return wrap_array(values)
+
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Computes the result into a tensor's memory."""
         value = np.asarray(self.forward(arguments))
@@ -149,6 +158,8 @@ class Op:
         if found is None:
             found = type(name, (OpNode,), {"__slots__": (), "op": self, "__module__": "torch"})
             self._node_classes[name] = found
+            if not callable(self._node):
+                self.only_node = found
         return found
 
     def recipe(self, mask: int, arguments: tuple[Any, ...]) -> Recipe:
@@ -194,6 +205,30 @@ class Op:
         for bit, rule, needs in node.recipe.rules:
             results[bit] = rule(*[known[name] for name in needs])
         return _flat(results)
+
+
+class Update(Op):
+    """A row whose forward changes the memory of its first argument.
+
+    Out of place it works on a copy; so one function of an array serves both twins.
+    """
+
+    def forward(self, arguments: tuple[Any, ...]) -> Any:
+        x, *others = arguments
+        target = copying.copy_into(layout.result(x._array.shape, x._array.dtype, (x._array,)), x._array)
+        self._forward(target, *[_array_of(each) for each in others])
+        return target
+
+    def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
+        array = target._array
+        if 0 in array.strides and any(
+            n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True)
+        ):
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to a "
+                "single memory location. Please clone() the tensor before performing the operation."
+            )
+        self._forward(array, *[_array_of(each) for each in arguments[1:]])
 
 
 def _incoming(grads: Grads, node: OpNode) -> Any:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided as strided
 from numtorch_kernels import memory
 
+from ..autograd.inplace import CopySlices
 from ..autograd.mode import mode
 from ..size import Size
 from ..tensor import Tensor, View, normalized_dim
-from .apply import CopySlices, record, write
+from .apply import record, write
 from .table import Op, Rule, register_rows
 
 Array = np.ndarray[Any, Any]

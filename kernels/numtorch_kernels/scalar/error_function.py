@@ -67,8 +67,8 @@ LOG_ERFC_F64 = (
     1.0495276362590654e-12,
 )
 
-# (1 + 2 x) exp(x**2) erfc(x) in t = (x - 3) / (x + 3), relative: on 0 <= x <= 27.5 2**-54.2, and for
-# results that are rounded to float32 on 0 <= x <= 10.1 2**-29.0
+# (1 + 2 x) exp(x**2) erfc(x) in t = (x - 3) / (x + 3), relative: on 0 <= x <= 27.5 2**-54.2, and
+# for results that are rounded to float32 on 0 <= x <= 10.1 2**-29.0
 ERFCX_F64 = (
     1.2530080582697296,
     -0.1356211061245807,
@@ -177,7 +177,7 @@ ERFINV_FAR = (
     -4.002659152060552e-11,
 )
 
-# The same for results that are rounded to float32, in w - 2.5 on 0 <= w <= 5 2**-28.7, in
+# The same for results that are rounded to float32: in w - 2.5 on 0 <= w <= 5 2**-28.7, in
 # sqrt(w) - 3.125 on 5 <= w <= 16.2 2**-29.5
 ERFINV_NEAR_SHORT = (
     1.5014093535110613,
@@ -264,9 +264,10 @@ def _erfinv_domain(x, y):
 
 @vectorisable
 def erfinv_f32(x):
-    """The inverse error function, in float64: x times a polynomial in w = -log(1 - x**2) or its root.
+    """The inverse error function, in float64.
 
-    The variables are those of Giles, "Approximating the erfinv function", 2010.
+    x times a polynomial in w = -log(1 - x**2) or in its root (Giles, "Approximating the erfinv
+    function", 2010).
     """
     a = np.float64(x)
     w = -log_short(fma(-a, a, 1.0))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..bits import bits, copysign, fabs, fma, from_bits32, from_bits64, polynomial, select
-from .vectorise import HALF, ONE, ONE_BITS_F32, ONE_BITS_F64, QUARTER, TWO, vectorisable
+from .vectorise import HALF, ONE, ONE_BITS_F32, ONE_BITS_F64, QUARTER, TWO, odd_series, vectorisable
 
 SHIFT_F32 = np.float32(1.5 * 2.0**23)
 SHIFT_F64 = np.float64(1.5 * 2.0**52)
@@ -20,7 +20,7 @@ SHIFT_F64 = np.float64(1.5 * 2.0**52)
 LOG2_E = 1.4426950408889634
 
 # ln 2 in two parts: the first has so few bits that n times it is exact.
-LN2_F32 = (0.693359375, -2.1219444e-4)
+LN2_F32 = (np.float32(0.693359375), np.float32(-2.1219444e-4))
 LN2_F64 = (6.93147180369123816490e-01, 1.90821492927058770002e-10)
 
 # (e**r - 1 - r) / r**2 on |r| <= ln(2)/2, relative to e**r: 2**-28.2 and 2**-57.9
@@ -125,7 +125,7 @@ def reduce_by_ln2(x, shift, ln2):
 
 @vectorisable
 def scale_f32(p, shifted):
-    """p * 2**n for |n| < 252, in two factors, so that subnormal and infinite results come right."""
+    """p * 2**n for |n| < 252, in two factors, so that subnormals and infinity come right."""
     n = bits(shifted)
     half = (n << 22) & -0x800000
     return p * from_bits32(half + ONE_BITS_F32) * from_bits32((n << 23) - half + ONE_BITS_F32)
@@ -133,7 +133,7 @@ def scale_f32(p, shifted):
 
 @vectorisable
 def scale_f64(p, shifted):
-    """p * 2**n for |n| < 2044, in two factors, so that subnormal and infinite results come right."""
+    """p * 2**n for |n| < 2044, in two factors, so that subnormals and infinity come right."""
     n = bits(shifted)
     half = (n << 51) & -0x10000000000000
     return p * from_bits64(half + ONE_BITS_F64) * from_bits64((n << 52) - half + ONE_BITS_F64)
@@ -148,7 +148,7 @@ def _exp_parts_f32(x):
 
 @vectorisable
 def _exp_parts_f64(x):
-    """The float64 twin of `_exp_parts_f32`."""
+    """e**r and n + shift, where e**x = e**r * 2**n, for x clamped to where the result is finite."""
     shifted, r = reduce_by_ln2(clamp(x, -746.0, 712.0), SHIFT_F64, LN2_F64)
     return fma(r * r, polynomial(r, EXP_F64), r) + ONE, shifted
 
@@ -215,7 +215,7 @@ def exp2_f64(x):
 
 @vectorisable
 def _expm1(x, r, half, coefficients):
-    """e**x - 1 = 2 (half (e**r - 1) + half - 1/2) where half = 2**(n - 1), which cannot overflow."""
+    """e**x - 1 = 2 (half (e**r - 1) + half - 1/2), where half = 2**(n - 1) cannot overflow."""
     q = fma(r * r, polynomial(r, coefficients), r)
     y = fma(half, q, half - HALF)
     return select(fabs(x) < 1e-30, x, y + y)
@@ -262,17 +262,10 @@ def sigmoid_f64(x):
 
 
 @vectorisable
-def _odd_series(x, coefficients):
-    """x + x**3 p(x**2)."""
-    square = x * x
-    return fma(x * square, polynomial(square, coefficients), x)
-
-
-@vectorisable
 def _sinh(x, half_exp, coefficients):
     """sinh x, given e**|x| / 2."""
     large = copysign(half_exp - QUARTER / half_exp, x)
-    return select(fabs(x) < 1.0, _odd_series(x, coefficients), large)
+    return select(fabs(x) < 1.0, odd_series(x, x * x, coefficients), large)
 
 
 @vectorisable
@@ -304,8 +297,9 @@ def cosh_f64(x):
 @vectorisable
 def _tanh(x, exp_2x, coefficients):
     """tanh x, given e**(2 |x|): 1 - 2 / (e**(2 |x|) + 1), or an odd series near 0 and for NaN."""
-    large = copysign(ONE - TWO / (exp_2x + ONE), x)
-    return select(fabs(x) > 0.55, large, _odd_series(x, coefficients))
+    a = fabs(x)
+    near = odd_series(a, a * a, coefficients)
+    return copysign(select(a > 0.55, ONE - TWO / (exp_2x + ONE), near), x)
 
 
 @vectorisable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bits import bits, copysign, fabs, fma, polynomial, select, sqrt
-from .vectorise import HALF, vectorisable
+from ..bits import bits, copysign, fabs, select, sqrt
+from .vectorise import HALF, odd_series, vectorisable
 
 # pi / 2 and pi, each in two parts
 HALF_PI_F32 = (np.float32(1.5707964), np.float32(-4.371139e-08))
@@ -76,12 +76,6 @@ ASIN_SHORT = (
 
 
 @vectorisable
-def _odd_series(t, square, coefficients):
-    """t + t**3 p(t**2)."""
-    return fma(t * square, polynomial(square, coefficients), t)
-
-
-@vectorisable
 def _minus(constant, r):
     """A constant in two parts minus r."""
     return constant[0] - (r - constant[1])
@@ -97,7 +91,7 @@ def _atan2(y, x, coefficients, half_pi, pi):
     steep = height > width
     small, large = select(steep, width, height), select(steep, height, width)
     t = select(small == large, select(large == 0.0, 0.0, 1.0), small / large)
-    angle = _odd_series(t, t * t, coefficients)
+    angle = odd_series(t, t * t, coefficients)
     angle = select(steep, _minus(half_pi, angle), angle)
     angle = select(bits(x) < 0, _minus(pi, angle), angle)
     return copysign(angle, y)
@@ -121,7 +115,7 @@ def _atan(x, coefficients, half_pi):
     a = fabs(x)
     steep = a > 1.0
     t = select(steep, 1.0, a) / select(steep, a, 1.0)
-    angle = _odd_series(t, t * t, coefficients)
+    angle = odd_series(t, t * t, coefficients)
     return copysign(select(steep, _minus(half_pi, angle), angle), x)
 
 
@@ -141,7 +135,7 @@ def atan_f64(x):
 def _asin_folded(a, coefficients):
     """asin a where a <= 1/2, else asin(sqrt((1 - a) / 2)), of which asin a is pi/2 minus twice."""
     square = select(a > 0.5, HALF - HALF * a, a * a)
-    return _odd_series(select(a > 0.5, sqrt(square), a), square, coefficients)
+    return odd_series(select(a > 0.5, sqrt(square), a), square, coefficients)
 
 
 @vectorisable

@@ -1,7 +1,7 @@
 """log and what follows from it: log2, log10, log1p, asinh, acosh, atanh.
 
-x is split as m * 2**k with m in [sqrt(1/2), sqrt(2)); log m is f + t, where f = m - 1 is exact and t
-is small; k ln 2 is added in two parts (Cody and Waite; float64 follows the scheme of fdlibm).
+x is split as m * 2**k with m in [sqrt(1/2), sqrt(2)). log m is f + t, where f = m - 1 is exact and
+t is small; k ln 2 is added in two parts (Cody and Waite; float64 follows the scheme of fdlibm).
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from ..bits import bits, copysign, fabs, fma, from_bits32, from_bits64, polynomial, select, sqrt
+from .exponential import LN2_F32, LN2_F64
 from .vectorise import ONE, ONE_BITS_F32, ONE_BITS_F64, vectorisable
 
 LN2 = 0.6931471805599453
 SQRT_HALF_BITS_F32 = 0x3F3504F3
 SQRT_HALF_BITS_F64 = 0x3FE6A09E667F3BCD
 
-# ln 2, log10(2), log2(e), log10(e), each in two parts. The first part of the constants that k
+# log10(2), log2(2), log2(e), log10(e), each in two parts. The first part of the constants that k
 # multiplies has so few bits that the product is exact.
-LN2_F32 = (np.float32(0.693359375), np.float32(-2.1219444e-4))
-LN2_F64 = (6.93147180369123816490e-01, 1.90821492927058770002e-10)
 LOG10_2_F32 = (np.float32(0.3010254), np.float32(4.605039e-06))
 LOG10_2_F64 = (3.01029995663611771306e-01, 3.69423907715893078616e-13)
 LOG2_2_F32 = (np.float32(1.0), np.float32(0.0))
@@ -199,7 +198,7 @@ def log_short(x):
 
 @vectorisable
 def asinh_f32(x):
-    """The inverse hyperbolic sine, in float64: log(|x| + sqrt(x**2 + 1)), near 0 |x| - |x|**3 / 6."""
+    """The inverse hyperbolic sine, in float64: log(|x| + sqrt(x**2 + 1)), near 0 a series."""
     a = np.float64(fabs(x))
     y = select(a < 1e-3, fma(a * a * a, -1.0 / 6.0, a), log_short(a + sqrt(fma(a, a, 1.0))))
     return copysign(np.float32(select(a < np.inf, y, a)), x)
@@ -215,7 +214,7 @@ def acosh_f32(x):
 
 @vectorisable
 def atanh_f32(x):
-    """The inverse hyperbolic tangent, in float64: log((1 + |x|) / (1 - |x|)) / 2, near 0 a series."""
+    """The inverse hyperbolic tangent, in float64: log((1 + x) / (1 - x)) / 2, near 0 a series."""
     a = np.float64(fabs(x))
     y = select(a < 1e-3, fma(a * a * a, 1.0 / 3.0, a), 0.5 * log_short((1.0 + a) / (1.0 - a)))
     return copysign(np.float32(select(a < 1.0, y, select(a == 1.0, np.inf, np.nan))), x)

@@ -55,7 +55,7 @@ def _signed_power(x, y, magnitude):
     power = copysign(magnitude, select(odd, x, 1.0))
     real = select(whole, True, select(x < 0.0, x == -np.inf, True))
     power = select(real, power, np.nan)
-    return select(y == y, power, select(x == 1.0, 1.0, y))
+    return select(np.isnan(y), select(x == 1.0, 1.0, y), power)
 
 
 @vectorisable
@@ -103,7 +103,7 @@ def log_extended(x):
 
 @vectorisable
 def pow_f64(x, y):
-    """x**y with C99's special cases, as exp(y log |x|) with the logarithm as a sum of two numbers."""
+    """x**y with C99's special cases, as exp(y log |x|) with the logarithm in two parts."""
     a = fabs(x)
     log, log_low = log_extended(a)
     log = _log_limits(a, log)

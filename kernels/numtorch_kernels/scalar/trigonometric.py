@@ -23,7 +23,7 @@ from ..bits import (
     window,
 )
 from .exponential import SHIFT_F32, SHIFT_F64
-from .vectorise import vectorisable
+from .vectorise import odd_series, vectorisable
 
 TRIG_BOUND_F32 = 2.0**16
 TRIG_BOUND_F64 = 2.0**30
@@ -150,13 +150,7 @@ def reduce_f64(a):
 
 
 @vectorisable
-def sin_series(y, square, coefficients):
-    """sin y on [-pi/4, pi/4]."""
-    return fma(y * square, polynomial(square, coefficients), y)
-
-
-@vectorisable
-def cos_series(square, coefficients):
+def _cos_series(square, coefficients):
     """cos y on [-pi/4, pi/4]."""
     return fma(square * square, polynomial(square, coefficients), fma(square, -0.5, 1.0))
 
@@ -165,7 +159,7 @@ def cos_series(square, coefficients):
 def _wave_f32(x, quadrant, y):
     """sin(y + quadrant pi/2), negated where x has its sign bit; NaN where x is not finite."""
     square = y * y
-    sine, cosine = sin_series(y, square, SIN_F32), cos_series(square, COS_F32)
+    sine, cosine = odd_series(y, square, SIN_F32), _cos_series(square, COS_F32)
     wave = select((quadrant & 1) == 0, sine, cosine)
     wave = from_bits32(bits(wave) ^ ((quadrant & 2) << 30) ^ (bits(x) & 0x80000000))
     return select(fabs(x) < np.inf, wave, np.nan)
@@ -175,7 +169,7 @@ def _wave_f32(x, quadrant, y):
 def _wave_f64(x, quadrant, y):
     """sin(y + quadrant pi/2), negated where x has its sign bit; NaN where x is not finite."""
     square = y * y
-    sine, cosine = sin_series(y, square, SIN_F64), cos_series(square, COS_F64)
+    sine, cosine = odd_series(y, square, SIN_F64), _cos_series(square, COS_F64)
     wave = select((quadrant & 1) == 0, sine, cosine)
     wave = from_bits64(bits(wave) ^ ((quadrant & 2) << 62) ^ (bits(x) & SIGN_BIT))
     return select(fabs(x) < np.inf, wave, np.nan)
@@ -241,7 +235,7 @@ def cos_bounded_f64(x):
 def _tangent(x, quadrant, y, sin_coefficients, cos_coefficients):
     """tan(y + quadrant pi/2), negated where x has its sign bit; NaN where x is not finite."""
     square = y * y
-    sine, cosine = sin_series(y, square, sin_coefficients), cos_series(square, cos_coefficients)
+    sine, cosine = odd_series(y, square, sin_coefficients), _cos_series(square, cos_coefficients)
     even = (quadrant & 1) == 0
     ratio = select(even, sine, -cosine) / select(even, cosine, sine)
     ratio = from_bits64(bits(ratio) ^ (bits(x) & SIGN_BIT))

@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..bits import fma, polynomial
+
 vectorisable = njit(error_model="numpy", forceinline=True)
 """Decorates a function of scalars that LLVM inlines into a loop and vectorises with it.
 
@@ -27,3 +29,9 @@ TWO = np.float32(2.0)
 
 ONE_BITS_F32 = 0x3F800000
 ONE_BITS_F64 = 0x3FF0000000000000
+
+
+@vectorisable
+def odd_series(x, square, coefficients):
+    """x + x**3 p(x**2), given x**2."""
+    return fma(x * square, polynomial(square, coefficients), x)

@@ -1,0 +1,151 @@
+"""Results of the benchmarks, and the tables that are made of them."""
+
+import platform
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from statistics import geometric_mean, median
+
+from rows import Row
+
+LIBRARIES = {"numpy": "NumPy", "torch": "PyTorch", "numtorch": "numtorch"}
+AGREEMENT = 1e-3  # relative, between the digests of two libraries' answers
+
+
+@dataclass
+class Result:
+    """A row's times in seconds, a turn each, its errors and its digests, by library."""
+
+    row: Row
+    times: dict[str, list[float]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, list[float]] = field(default_factory=dict)
+
+    def time(self, library: str) -> float | None:
+        """Median time of a call, None if the library did not run the row."""
+        return median(self.times[library]) if library in self.times else None
+
+    def ratio(self, library: str) -> float | None:
+        """Median over the turns of the library's time by numtorch's."""
+        if library not in self.times or "numtorch" not in self.times:
+            return None
+        pairs = zip(self.times[library], self.times["numtorch"], strict=True)
+        return median(theirs / ours for theirs, ours in pairs)
+
+    def disagrees(self) -> bool:
+        """Tell whether the libraries computed different answers."""
+        digests = list(self.answers.values())
+        return not all(
+            abs(one - other) <= AGREEMENT * (abs(one) + abs(other)) + 1e-6
+            for digest in digests[1:]
+            for one, other in zip(digests[0], digest, strict=True)
+        )
+
+
+def figure(value: float | None, unit: float = 1.0) -> str:
+    """Three significant digits, thousands apart; a dash for what was not measured."""
+    if value is None:
+        return "-"
+    scaled = value / unit
+    decimals = 2 if scaled < 10 else 1 if scaled < 100 else 0
+    return f"{scaled:,.{decimals}f}"
+
+
+def cells(result: Result) -> list[str]:
+    """Statement, time of each library in microseconds, ratios of PyTorch and NumPy to numtorch."""
+    times = [figure(result.time(library), 1e-6) for library in LIBRARIES]
+    ratio = figure(result.ratio("torch"))
+    slower = (result.ratio("torch") or 1) < 1
+    return [
+        f"`{result.row.statement}`",
+        *times,
+        f"**{ratio}**" if slower else ratio,
+        figure(result.ratio("numpy")),
+    ]
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Render a table whose first column is text and the others numbers."""
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *rows))
+
+
+def ratios(results: Sequence[Result], library: str) -> list[float]:
+    """Ratios to numtorch of the rows that both ran."""
+    return [ratio for result in results if (ratio := result.ratio(library)) is not None]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Geometric mean, None of nothing."""
+    return geometric_mean(values) if values else None
+
+
+def by_group(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results under their groups, in the table's order."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.row.group, []).append(result)
+    return groups
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Render how many times faster numtorch is, family by family."""
+    families: dict[str, list[Result]] = {}
+    for result in results:
+        families.setdefault(result.row.group.split(",")[0], []).append(result)
+    families["all"] = list(results)
+    lines = [
+        [
+            family,
+            str(len(rows)),
+            figure(mean(ratios(rows, "torch"))),
+            figure(min(ratios(rows, "torch"), default=None)),
+            figure(mean(ratios(rows, "numpy"))),
+        ]
+        for family, rows in families.items()
+    ]
+    head = ["family", "rows", "PyTorch / numtorch", "least", "NumPy / numtorch"]
+    return markdown(head, lines)
+
+
+def listed(results: Sequence[Result], says: Callable[[Result], str]) -> str:
+    """One line for each result of which there is something to say."""
+    return "\n".join(f"- {r.row.group}: `{r.row.statement}`: {says(r)}" for r in results) or "None."
+
+
+def processor() -> str:
+    """Name of the CPU, as the system calls it."""
+    information = Path("/proc/cpuinfo")
+    named = (
+        re.search(r"model name\s*: (.*)", information.read_text()) if information.exists() else None
+    )
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def document(results: Sequence[Result], versions: dict[str, str], conditions: str) -> str:
+    """Render the whole of RESULTS.md."""
+    slower = [result for result in results if (result.ratio("torch") or 1) < 1]
+    failed = [result for result in results if result.errors.keys() - {"numpy"}]
+    differing = [result for result in results if result.disagrees()]
+    named = ", ".join(f"{LIBRARIES[library]} {version}" for library, version in versions.items())
+    head = ["us a call", *LIBRARIES.values(), "PyTorch / numtorch", "NumPy / numtorch"]
+    parts = [
+        "# Benchmarks",
+        "Written by `python benchmarks/compare.py`; do not edit.",
+        f"{processor()}, {conditions}; {platform.system()}, Python {platform.python_version()}, "
+        f"{named}. Each library runs in its own process and they take turns; times are medians "
+        "over the turns, ratios the median of each turn's ratio: above 1 numtorch is the faster.",
+        "## Summary",
+        summary(results),
+        "## Rows on which PyTorch is faster",
+        listed(slower, lambda result: figure(result.ratio("torch"))),
+        "## Rows that failed",
+        listed(failed, lambda result: str(result.errors)),
+        "## Rows with different answers",
+        listed(differing, lambda result: str(result.answers)),
+    ]
+    for group, members in groupby(results, lambda result: result.row.group):
+        parts += [f"## {group[0].upper()}{group[1:]}", markdown(head, [cells(r) for r in members])]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,523 @@
+"""Rows: reductions over dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from math import prod as product
+from typing import Any
+
+import numpy as np
+from numtorch_kernels import argreduce, reduce
+from numtorch_kernels import symbols as s
+
+from ..dtype import from_numpy_dtype, to_dtype
+from ..size import Size
+from ..tensor import Tensor, normalized_dim
+from .apply import scalar_type
+from .arithmetic import maximum, minimum
+from .joining import cat
+from .named import named_result
+from .table import op, register_rows
+
+Array = np.ndarray[Any, Any]
+Dims = int | Sequence[int] | None
+
+
+def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
+    """The sorted non-negative axes that a dim argument means; all for None and ().
+
+    Raises IndexError for a dimension that there is not, RuntimeError for one given twice.
+    """
+    if dim is None:
+        return tuple(range(ndim))
+    if isinstance(dim, int | np.integer) and not isinstance(dim, bool):
+        return (normalized_dim(dim, ndim),) if ndim else _checked_scalar_dim(dim)
+    if isinstance(dim, Tensor) or isinstance(dim, float | str | bool):
+        raise TypeError(f"argument 'dim' must be tuple of ints, not {type(dim).__name__}")
+    found = [normalized_dim(int(each), ndim) for each in dim]
+    for each in found:
+        if found.count(each) > 1:
+            raise RuntimeError(f"dim {each} appears multiple times in the list of dims")
+    return tuple(sorted(found)) if ndim and found else tuple(range(ndim))
+
+
+def _checked_scalar_dim(dim: int) -> tuple[int, ...]:
+    normalized_dim(dim, 0)
+    return ()
+
+
+def restored(x: Tensor, shape: Sequence[int], dim: Any, keepdim: bool) -> Tensor:
+    """A reduced tensor with its reduced dimensions back, of size 1."""
+    if keepdim or not shape:
+        return x
+    axes = axes_of(dim, len(shape))
+    return x.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])  # type: ignore[attr-defined]
+
+
+def _spread(x: Tensor, shape: Size, dim: Any, keepdim: bool) -> Tensor:
+    """A reduced tensor expanded to the shape before."""
+    return restored(x, shape, dim, keepdim).expand(shape)  # type: ignore[attr-defined]
+
+
+def _count(shape: Sequence[int], dim: Any) -> int:
+    return product(shape[axis] for axis in axes_of(dim, len(shape)))
+
+
+def _floating(function: str, x: Array, dtype: Any = None) -> np.dtype[Any]:
+    """The dtype to average in; RuntimeError for integers."""
+    kind = to_dtype(dtype) if dtype is not None else from_numpy_dtype(x.dtype)
+    if kind.category != 2:
+        what = "Input" if dtype is None else "Optional"
+        raise RuntimeError(
+            f"{function}(): could not infer output dtype. {what} dtype must be either a floating "
+            f"point or complex dtype. Got: {scalar_type(kind)}"
+        )
+    return kind.numpy
+
+
+def _nonempty(function: str, x: Array, dim: Any) -> tuple[int, ...]:
+    """The axes, none of which may be empty."""
+    if dim is None and not x.size:
+        raise RuntimeError(
+            f"{function}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+            "the reduction dim with the 'dim' argument."
+        )
+    axes = axes_of(dim, x.ndim)
+    for axis in axes:
+        if not x.shape[axis]:
+            raise IndexError(f"{function}(): Expected reduction dim {axis} to have non-zero size.")
+    return axes
+
+
+def _numpy(dtype: Any) -> np.dtype[Any] | None:
+    return None if dtype is None else to_dtype(dtype).numpy
+
+
+# ---------------------------------------------------------------------- sums and products
+
+
+def _sum(x: Array, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+    return reduce.sum(x, axes_of(dim, x.ndim), keepdim, _numpy(dtype))
+
+
+def _mean(x: Array, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+    return reduce.mean(x, axes_of(dim, x.ndim), keepdim, _floating("mean", x, dtype))
+
+
+def _prod(x: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+    if dim is not None and not isinstance(dim, int):
+        raise TypeError(
+            f"prod() received an invalid combination of arguments - got ({type(dim).__name__})"
+        )
+    return reduce.prod(x, axes_of(dim, x.ndim), keepdim, _numpy(dtype))
+
+
+def _others_product(x: Tensor, dim: int) -> Tensor:
+    """For each element along a dimension, the product of all others."""
+    one = x.select(dim, 0).unsqueeze(dim) * 0 + 1  # type: ignore[attr-defined]
+    length = x.shape[dim]
+
+    def before(values: Tensor) -> Tensor:
+        return cat([one, values.narrow(dim, 0, length - 1)], dim).cumprod(dim)  # type: ignore[attr-defined]
+
+    return before(x) * before(x.flip(dim)).flip(dim)  # type: ignore[attr-defined]
+
+
+def _prod_gradient(g: Tensor, x: Tensor, y: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    if not x.numel():
+        return x * 0  # type: ignore[operator]
+    if reduce.all(x._array, tuple(range(x.ndim))):
+        return restored(g * y, x.shape, dim, keepdim) / x  # type: ignore[operator]
+    if dim is None:
+        return (g * _others_product(x.reshape(-1), 0)).reshape(x.shape)  # type: ignore[attr-defined, operator]
+    if not x.ndim:
+        return g
+    return restored(g, x.shape, dim, keepdim) * _others_product(x, dim)  # type: ignore[operator]
+
+
+sum = op(
+    _sum,
+    x=lambda g, x_shape, x_dtype, dim, keepdim: _spread(g, x_shape, dim, keepdim).to(x_dtype),
+    node=lambda x, dim=None, *_: "SumBackward0" if dim is None else "SumBackward1",
+)
+mean = op(
+    _mean,
+    x=lambda g, x_shape, x_dtype, dim, keepdim: _spread(
+        g / max(_count(x_shape, dim), 1), x_shape, dim, keepdim
+    ).to(x_dtype),
+    node=lambda x, dim=None, *_: "MeanBackward0" if dim is None else "MeanBackward1",
+)
+prod = op(
+    _prod,
+    x=_prod_gradient,
+    node=lambda x, dim=None, *_: "ProdBackward0" if dim is None else "ProdBackward1",
+)
+
+
+# ---------------------------------------------------------------------- spread
+
+
+def _unbiased(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
+    """The dim and correction that the old positional ``unbiased`` and the new keyword mean."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        return dim, 1.0 if unbiased else 0.0
+    return dim, 1.0 if correction is None else float(correction)
+
+
+def _check_spread(x: Array) -> None:
+    if x.dtype.kind != "f":
+        raise RuntimeError("std and var only support floating point and complex dtypes")
+
+
+def _var(x: Array, dim: Any, correction: float, keepdim: bool) -> Array:
+    _check_spread(x)
+    return reduce.var(x, axes_of(dim, x.ndim), correction, keepdim)
+
+
+def _std(x: Array, dim: Any, correction: float, keepdim: bool) -> Array:
+    _check_spread(x)
+    return reduce.std(x, axes_of(dim, x.ndim), correction, keepdim)
+
+
+def _var_mean(x: Array, dim: Any, correction: float, keepdim: bool) -> tuple[Array, Array]:
+    _check_spread(x)
+    return reduce.var_mean(x, axes_of(dim, x.ndim), correction, keepdim)
+
+
+def _std_mean(x: Array, dim: Any, correction: float, keepdim: bool) -> tuple[Array, Array]:
+    _check_spread(x)
+    return reduce.std_mean(x, axes_of(dim, x.ndim), correction, keepdim)
+
+
+def _var_gradient(g: Tensor, x: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
+    freedom = _count(x.shape, dim) - correction
+    scale = 2 / freedom if freedom > 0 else math.nan if freedom == 0 else math.inf
+    deviation = x - mean(x, dim, True) if x.ndim else x - mean(x)
+    return restored(g, x.shape, dim, keepdim) * (deviation * scale)  # type: ignore[operator]
+
+
+def _std_gradient(
+    g: Tensor, x: Tensor, y: Tensor, dim: Any, correction: float, keepdim: bool
+) -> Tensor:
+    return _var_gradient(s.where(y == 0, 0, g / (2 * y)), x, dim, correction, keepdim)  # type: ignore[operator]
+
+
+def _pair_gradient(grads: Any, x: Tensor, first: Any, dim: Any, keepdim: bool) -> Tensor:
+    """The gradient of (spread, mean), each of which may have none."""
+    g, average = grads if isinstance(grads, list) else (grads, None)
+    total = None if g is None else first(g)
+    if average is not None:
+        shape = x.shape
+        even = _spread(average / max(_count(shape, dim), 1), shape, dim, keepdim)  # type: ignore[operator]
+        total = even if total is None else total + even
+    assert total is not None
+    return total
+
+
+var_row = op(_var, x=_var_gradient, node="VarBackward0")
+std_row = op(_std, x=_std_gradient, node="StdBackward0")
+var_mean_row = op(
+    _var_mean,
+    outputs=("var", "mean"),
+    node="VarMeanBackward0",
+    x=lambda g, x, dim, correction, keepdim: _pair_gradient(
+        g, x, lambda each: _var_gradient(each, x, dim, correction, keepdim), dim, keepdim
+    ),
+)
+std_mean_row = op(
+    _std_mean,
+    outputs=("std", "mean"),
+    node="StdMeanBackward0",
+    x=lambda g, x, std, dim, correction, keepdim: _pair_gradient(
+        g, x, lambda each: _std_gradient(each, x, std, dim, correction, keepdim), dim, keepdim
+    ),
+)
+
+
+def _spread_function(name: str, row: Any) -> Any:
+    def function(
+        input: Tensor,
+        dim: Any = None,
+        unbiased: bool | None = None,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+        out: Tensor | None = None,
+        **spelled: Any,
+    ) -> Any:
+        dim = spelled.pop("axis", dim)
+        keepdim = spelled.pop("keepdims", keepdim)
+        if spelled:
+            raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(spelled))}'")
+        dim, amount = _unbiased(dim, unbiased, correction)
+        return row.function(input, dim, amount, keepdim, out=out)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"The {name} over dimensions, of size - ``correction`` degrees of freedom."
+    return function
+
+
+# ---------------------------------------------------------------------- extremes
+
+
+def _evenly(g: Tensor, x: Tensor, y: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    """The gradient shared evenly among the elements that equal the extreme."""
+    chosen = x == restored(y, x.shape, dim, keepdim)
+    count = sum(chosen, dim, True) if x.ndim else sum(chosen)
+    return restored(g, x.shape, dim, keepdim) * chosen / count  # type: ignore[operator, attr-defined]
+
+
+def _amax(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
+    return reduce.amax(x, _nonempty("amax", x, dim if dim != () else None), keepdim)
+
+
+def _amin(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
+    return reduce.amin(x, _nonempty("amin", x, dim if dim != () else None), keepdim)
+
+
+amax = op(_amax, x=_evenly)
+amin = op(_amin, x=_evenly)
+max_all = op(
+    lambda x: reduce.amax(x, _nonempty("max", x, None)),
+    x=lambda g, x, y: _evenly(g, x, y, None, False),
+    node="MaxBackward1",
+)
+min_all = op(
+    lambda x: reduce.amin(x, _nonempty("min", x, None)),
+    x=lambda g, x, y: _evenly(g, x, y, None, False),
+    node="MinBackward1",
+)
+
+
+def _chosen(g: Tensor, x_shape: Size, indices: Tensor, dim: int, keepdim: bool) -> Tensor:
+    """Zeros with g at the indices along a dimension."""
+    if not x_shape:
+        return g
+    g = restored(g, x_shape, dim, keepdim)
+    where = restored(indices, x_shape, dim, keepdim)
+    return g.new_zeros(x_shape).scatter(dim, where, g)  # type: ignore[attr-defined]
+
+
+def _along(name: str, kernel: Any) -> Any:
+    """The forward of a reduction that gives values and indices along one dimension."""
+
+    def forward(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+        if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+        (axis,) = _nonempty(name, x, dim) or (0,)
+        if not x.ndim:
+            return x.copy(), np.zeros((), np.int64)
+        return kernel(x, axis, keepdim)
+
+    return forward
+
+
+max_along = op(
+    _along("max", argreduce.max),
+    outputs=("values", "indices"),
+    pack=named_result("max", "values", "indices"),
+    node="MaxBackward0",
+    x=_chosen,
+)
+min_along = op(
+    _along("min", argreduce.min),
+    outputs=("values", "indices"),
+    pack=named_result("min", "values", "indices"),
+    node="MinBackward0",
+    x=_chosen,
+)
+
+
+def _extreme_function(name: str, whole: Any, along: Any, pairwise: Any) -> Any:
+    """``max`` and ``min``, each three functions by what follows the input."""
+
+    def function(input: Tensor, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        kwargs = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in kwargs.items()}
+        other = kwargs.get("other", args[0] if args else None)
+        if isinstance(other, Tensor):
+            return pairwise.function(input, other, out=out)
+        if args or kwargs:
+            return along.function(input, *args, out=out, **kwargs)
+        return whole.function(input, out=out)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = (
+        f"The {name}imum of all elements; with ``dim``, (values, indices) along it; with another "
+        "tensor, element by element."
+    )
+    return function
+
+
+def _index_of(name: str, kernel: Any) -> Any:
+    def forward(x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+        if dim is not None and (not isinstance(dim, int | np.integer) or isinstance(dim, bool)):
+            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+        if x.dtype.kind == "b":
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
+        if dim is None and not x.size:
+            raise IndexError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+            )
+        axes = _nonempty(name, x, dim)
+        if not x.ndim:
+            return np.zeros((), np.int64)
+        return kernel(x, None if dim is None else axes[0], keepdim)
+
+    return forward
+
+
+argmax = op(_index_of("argmax", argreduce.argmax))
+argmin = op(_index_of("argmin", argreduce.argmin))
+
+
+# ---------------------------------------------------------------------- logic and counts
+
+
+def _truth(kernel: Any) -> Any:
+    def forward(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
+        result = kernel(x, axes_of(dim, x.ndim), keepdim)
+        return result.view(np.uint8) if x.dtype == np.uint8 else result
+
+    return forward
+
+
+any = op(_truth(reduce.any))
+all = op(_truth(reduce.all))
+count_nonzero = op(lambda x, dim=None: reduce.count_nonzero(x, axes_of(dim, x.ndim)))
+
+
+# ---------------------------------------------------------------------- norms
+
+
+def _vector_norm(
+    x: Array, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Array:
+    if x.dtype.kind != "f":
+        kind = scalar_type(from_numpy_dtype(x.dtype))
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. "
+            f"Got {kind}"
+        )
+    axes = axes_of(dim, x.ndim)
+    if not x.size and (ord == math.inf or ord < 0) and product(x.shape[a] for a in axes) == 0:
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {float(ord)} norm on an empty tensor because "
+            "the operation does not have an identity"
+        )
+    kind = _numpy(dtype)
+    return reduce.norm(x if kind is None else x.astype(kind), axes, float(ord), keepdim)
+
+
+def _norm_gradient(g: Tensor, x: Tensor, y: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
+    g, y = (restored(each, x.shape, dim, keepdim) for each in (g, y))
+    g, y = (each.to(x.dtype) for each in (g, y))  # type: ignore[attr-defined]
+    if ord == 0:
+        return x * 0  # type: ignore[operator]
+    if ord == 1:
+        return x.sign() * g  # type: ignore[attr-defined]
+    if ord == 2:
+        return s.where(y == 0, 0, x * (g / y))  # type: ignore[operator]
+    size = x.abs()  # type: ignore[attr-defined]
+    if math.isinf(ord):
+        chosen = size == y
+        count = sum(chosen, dim, True) if x.ndim else sum(chosen)
+        return x.sign() * (g * chosen / count)  # type: ignore[attr-defined, operator]
+    if ord < 1:
+        direction = s.where(x == 0, 0, x.sign() * size ** (ord - 1))  # type: ignore[attr-defined, operator]
+        return direction * g * y ** (1 - ord)  # type: ignore[operator]
+    if ord < 2:
+        return s.where(y == 0, 0, x.sign() * size ** (ord - 1) * (g * y ** (1 - ord)))  # type: ignore[attr-defined, operator]
+    return s.where(y == 0, 0, x * size ** (ord - 2) * (g / y ** (ord - 1)))  # type: ignore[operator]
+
+
+vector_norm = op(_vector_norm, x=_norm_gradient, node="LinalgVectorNormBackward0")
+
+
+def _logsumexp(x: Array, dim: Dims, keepdim: bool = False) -> Array:
+    kind = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+    return reduce.logsumexp(x.astype(kind, copy=False), axes_of(dim, x.ndim), keepdim)
+
+
+logsumexp = op(
+    _logsumexp,
+    x=lambda g, x, y, dim, keepdim: (
+        restored(g, x.shape, dim, keepdim)
+        * s.exp(x - restored(s.where(s.abs(y) == math.inf, 0, y), x.shape, dim, keepdim))
+    ),
+)
+
+
+
+def norm(
+    input: Tensor,
+    p: float | str | None = "fro",
+    dim: Dims = None,
+    keepdim: bool = False,
+    out: Tensor | None = None,
+    dtype: Any = None,
+) -> Tensor:
+    """The p-norm over dimensions; ``"fro"`` and None are the 2-norm.
+
+    Raises RuntimeError for integers and for orders that are not numbers.
+
+    >>> import numtorch as torch
+    >>> torch.norm(torch.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
+    order = 2.0 if p is None or isinstance(p, str) else p
+    return vector_norm.function(input, order, dim, keepdim, dtype=dtype, out=out)
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same size and elements."""
+    if input._array.shape != other._array.shape:
+        return False
+    return bool(all(input == other)._array)
+
+
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:
+    """Element by element, whether abs(input - other) <= atol + rtol * abs(other)."""
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{scalar_type(input.dtype)} did not match {scalar_type(other.dtype)}")
+    if rtol < 0 or atol < 0:
+        name, value = ("rtol", rtol) if rtol < 0 else ("atol", atol)
+        raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
+    close = input == other
+    if equal_nan and input.dtype.is_floating_point:
+        close = close | ((input != input) & (other != other))
+    if rtol == 0 and atol == 0:
+        return close
+    allowed = atol + (rtol * other).abs()
+    difference = (input - other).abs()
+    return close | (difference.isfinite() & (difference <= allowed))
+
+
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Whether all elements are close, as :func:`isclose` says."""
+    return bool(all(isclose(input, other, rtol, atol, equal_nan))._array)
+
+
+FUNCTIONS = {
+    "var": _spread_function("var", var_row),
+    "std": _spread_function("std", std_row),
+    "var_mean": _spread_function("var_mean", var_mean_row),
+    "std_mean": _spread_function("std_mean", std_mean_row),
+    "max": _extreme_function("max", max_all, max_along, maximum),
+    "min": _extreme_function("min", min_all, min_along, minimum),
+    "norm": norm,
+    "equal": equal,
+    "isclose": isclose,
+    "allclose": allclose,
+}
+METHODS = {name: FUNCTIONS[name] for name in FUNCTIONS if not name.endswith("_mean")}
+
+register_rows(globals())
