@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import autograd, methods
+from . import autograd, creation, methods, random
 from .autograd.mode import (
     enable_grad,
     inference_mode,
@@ -21,11 +21,22 @@ from .dtype import (
     promote_types,
     set_default_dtype,
 )
-from .ops import TABLE
+from .ops import FUNCTIONS
 from .printing import set_printoptions
-from .size import Size, device
+from .size import (
+    Size,
+    channels_last,
+    contiguous_format,
+    device,
+    layout,
+    memory_format,
+    preserve_format,
+    strided,
+)
 from .tensor import Tensor
 
 globals().update(ALIASES)
-globals().update({name: row.function for name, row in TABLE.items()})
+globals().update(FUNCTIONS)
+globals().update(creation.FUNCTIONS)
+globals().update(random.FUNCTIONS)
 methods.attach()

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from . import creation, random
 from .autograd import calls
-from .ops import TABLE
+from .ops import METHODS, TABLE
 from .ops.apply import apply, apply_inplace
 from .ops.views import refresh_view
 from .tensor import Tensor
@@ -96,13 +97,12 @@ def _primitive(self: Tensor, name: str, operands: tuple[Any, ...]) -> Any:
 
 def attach() -> None:
     """Gives tensors a method and an in-place twin for every row of the table."""
+    for name, method in {**METHODS, **calls.METHODS, **creation.METHODS, **random.METHODS}.items():
+        if name not in vars(Tensor):
+            setattr(Tensor, name, method)
     for name, row in TABLE.items():
-        if not hasattr(Tensor, name):
-            setattr(Tensor, name, row.function)
-        if not hasattr(Tensor, name + "_"):
+        if name + "_" not in vars(Tensor):
             setattr(Tensor, name + "_", row.inplace)
-    for name, method in calls.METHODS.items():
-        setattr(Tensor, name, method)
     Tensor._refresh_view = refresh_view  # type: ignore[attr-defined]
     Tensor.__primitive__ = _primitive  # type: ignore[attr-defined]
     _attach_operators()

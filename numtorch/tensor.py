@@ -6,6 +6,7 @@ This module holds state and what can be read from it. Operations are attached by
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn
 
@@ -16,6 +17,12 @@ from .printing import tensor_text
 from .size import Size, device
 
 Array = np.ndarray[Any, Any]
+_NO_GRAD_KEPT = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad "
+    "attribute won't be populated during autograd.backward(). If you indeed want the .grad field "
+    "to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you "
+    "access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead."
+)
 
 
 class Version:
@@ -156,7 +163,7 @@ class Tensor:
 
         Raises RuntimeError on a tensor that requires grad, unless ``force``.
         """
-        if self._needs_grad and not force:
+        if self.requires_grad and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. "
                 "Use tensor.detach().numpy() instead."
@@ -229,7 +236,7 @@ class Tensor:
         suffixes = []
         if self.grad_fn is not None:
             suffixes.append(f"grad_fn=<{self.grad_fn.name()}>")
-        elif self._needs_grad:
+        elif self.requires_grad:
             suffixes.append("requires_grad=True")
         return tensor_text(
             self._array,
@@ -242,8 +249,8 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients are to be computed for it."""
-        return self._needs_grad
+        """Whether gradients are to be computed for it; for a view, or for what it is a view of."""
+        return self._needs_grad or (self._view is not None and self._view.base._needs_grad)
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
@@ -281,6 +288,8 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """The accumulated gradient, or None."""
+        if self._grad is None and self._node is not None and not self._retains_grad:
+            warnings.warn(_NO_GRAD_KEPT, stacklevel=2)
         return self._grad
 
     @grad.setter

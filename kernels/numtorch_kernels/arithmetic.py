@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from .bits import copysign, floor
+from .bits import copysign, floor, fmod
 from .intrinsics import helper
 
 
@@ -23,7 +21,7 @@ def minimum(a, b):  # type: ignore[no-untyped-def]
 @helper
 def float_remainder(a, b):  # type: ignore[no-untyped-def]
     """The remainder with the divisor's sign."""
-    rest = math.fmod(a, b)
+    rest = fmod(a, b)
     return rest + b if (rest != 0) & ((rest < 0) != (b < 0)) else rest
 
 
@@ -32,7 +30,7 @@ def float_floor_divide(a, b):  # type: ignore[no-untyped-def]
     """The floor of the exact quotient, which may differ from that of the rounded one."""
     if b == 0:
         return a / b
-    rest = math.fmod(a, b)
+    rest = fmod(a, b)
     quotient = (a - rest) / b
     if (rest != 0) & ((rest < 0) != (b < 0)):
         quotient = quotient - 1
@@ -40,12 +38,6 @@ def float_floor_divide(a, b):  # type: ignore[no-untyped-def]
         return copysign(quotient, a / b)
     whole = floor(quotient)
     return whole + 1 if quotient - whole > 0.5 else whole
-
-
-@helper
-def float_fmod(a, b):  # type: ignore[no-untyped-def]
-    """C's fmod."""
-    return math.fmod(a, b)
 
 
 @helper

@@ -52,6 +52,17 @@ def fma(typingctx, a, b, c):
 
 
 @intrinsic
+def fmod(typingctx, a, b):
+    """C's fmod: the exact remainder, with the sign of a."""
+    width = _common(a, b)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.frem(*(_narrow(builder, arg, signature.return_type) for arg in args))
+
+    return width(a, b), codegen
+
+
+@intrinsic
 def rint(typingctx, x):
     """The nearest integer, ties to even."""
     return x(x), _elementary("llvm.rint", 1)

@@ -118,11 +118,20 @@ def machine_code(
 
 
 def specialise(
-    kernel: Callable[..., Any], bind: Mapping[str, Any], fastmath: frozenset[str]
+    kernel: Callable[..., Any],
+    bind: Mapping[str, Any],
+    fastmath: frozenset[str],
+    parts: tuple[str, ...],
 ) -> Any:
-    """The kernel as a Numba function whose globals named in ``bind`` have those values."""
+    """The kernel as a Numba function whose globals named in ``bind`` have those values.
+
+    It is named by the digest of ``parts``: stored code of several processes is loaded into one,
+    where functions of the same name would be taken for the same.
+    """
     namespace = {**kernel.__globals__, **bind}
     function = pytypes.FunctionType(kernel.__code__, namespace, kernel.__name__)
+    digest = hashlib.sha256("\0".join((environment(), *parts)).encode()).hexdigest()
+    function.__qualname__ = f"{kernel.__name__}_{digest[:32]}"
     return njit(error_model="numpy", fastmath=set(fastmath) or False)(function)
 
 
@@ -219,11 +228,11 @@ def gufunc(
         operands, _ = core_dimensions(signature)
         text = _wrapper("kernel", operands, dtypes)
         namespace = {f"{dtype.name}_at": pointer_reader(dtype) for dtype in dtypes}
+        parts = (*meaning(kernel, bind), repr(sorted(fastmath)))
         namespace |= {
-            "kernel": specialise(kernel, bind, fastmath),
+            "kernel": specialise(kernel, bind, fastmath, parts),
             "clear_float_flags": clear_float_flags,
         }
-        parts = (*meaning(kernel, bind), repr(sorted(fastmath)))
         loop = Loop(
             kernel.__name__, machine_code(text, "loop", LOOP, namespace, parts), signature, dtypes
         )
@@ -249,7 +258,7 @@ def task(
     machine = _tasks.get(key)
     if machine is None:
         text = "def task(descriptor, index):\n    body(descriptor, index)\n"
-        namespace = {"body": specialise(function, bind, fastmath)}
         parts = (*meaning(function, bind), repr(sorted(fastmath)))
+        namespace = {"body": specialise(function, bind, fastmath, parts)}
         machine = _tasks[key] = machine_code(text, "task", TASK, namespace, parts)
     return machine.address

@@ -63,6 +63,18 @@ def keep(count, n, x, x_outer, x_step, first, first_step, last, last_step, out, 
             out[row * out_outer + i * out_step] = value if low <= i < high else zero(out)
 
 
+def moved(array: Array, axis: int, to: int) -> Array:
+    """A view with an axis moved to a place, from which on the others follow in their order."""
+    order = list(range(array.ndim))
+    order.insert(to % array.ndim, order.pop(axis))
+    return array.transpose(order)
+
+
+def expanded(array: Array, shape: tuple[int, ...]) -> Array:
+    """The array broadcast to a shape."""
+    return array if array.shape == shape else np.broadcast_to(array, shape)
+
+
 def payload(array: Array) -> Array:
     """The array's memory as integers of its item size."""
     return array.view(PAYLOADS[array.itemsize])
@@ -71,8 +83,8 @@ def payload(array: Array) -> Array:
 @cache
 def _copy_loop(source: Dtype, target: Dtype) -> Loop:
     if source == target:
-        moved = PAYLOADS[source.itemsize]
-        return gufunc(copy, "()->()", (moved, moved))
+        size = PAYLOADS[source.itemsize]
+        return gufunc(copy, "()->()", (size, size))
     return loop_of([cast(symbol(0, source), target)], (source,))
 
 
@@ -173,7 +185,7 @@ def triu(x: Array, diagonal: int = 0) -> Array:
 
 def _keep(x: Array, first: Array, last: Array) -> Array:
     out = memory.empty(x.shape, x.dtype)
-    moved, word = PAYLOADS[x.itemsize], PAYLOADS[8]
-    loop = gufunc(keep, "(n),(),()->(n)", (moved, word, word, moved))
+    size, word = PAYLOADS[x.itemsize], PAYLOADS[8]
+    loop = gufunc(keep, "(n),(),()->(n)", (size, word, word, size))
     drive(loop, payload(aligned(x)), first, last, payload(out))
     return out

@@ -56,7 +56,7 @@ def _run_chunk(descriptor: int, index: int) -> None:
         call_loop(d[_LOOP], pointers, dims, steps)
 
 
-def _descriptor(loop: Loop, operands: tuple[Array, ...], tasks: int) -> Array:
+def _descriptor(loop: Loop, operands: tuple[Array, ...], tasks: int, unit: int) -> Array:
     output = operands[-1]
     outer = output.shape[: output.ndim - loop.core[-1]]
     strides = [
@@ -67,7 +67,7 @@ def _descriptor(loop: Loop, operands: tuple[Array, ...], tasks: int) -> Array:
     length = inner
     if rows < 4 * tasks:
         share = -(-inner * rows // (tasks * rows))
-        length = min(inner, -(-share // _LANES) * _LANES)
+        length = min(inner, -(-share // unit) * unit)
     core_sizes, core_steps = _core_layout(loop, operands)
     words_ = [loop.address, len(operands), tasks, rows, -(-inner // length), length, inner]
     words_ += [len(sizes), len(core_sizes), len(core_steps), *core_sizes, *core_steps, *sizes]
@@ -87,11 +87,12 @@ def _core_layout(loop: Loop, operands: tuple[Array, ...]) -> tuple[list[int], li
     return list(sizes.values()), steps
 
 
-def drive(loop: Loop, *operands: Array, work: int | None = None) -> None:
+def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LANES) -> None:
     """Runs the loop over its operands, inputs then outputs, which must all be given.
 
     Outer dimensions are those before an operand's core dimensions; inputs broadcast to the outputs.
-    ``work`` is the number of elements visited, if that is not the largest operand's size.
+    ``work`` is the number of elements visited, if that is not the largest operand's size; ``unit``
+    is what lengths of chunks are multiples of, 1 for a loop that takes outer elements one by one.
     """
     if work is None:
         work = max(operand.size for operand in operands)
@@ -100,4 +101,4 @@ def drive(loop: Loop, *operands: Array, work: int | None = None) -> None:
         loop.ufunc(*operands)
     else:
         tasks = min(tasks, -(-work // (GRAIN // 2)))
-        threads.parallel_for(task(_run_chunk), _descriptor(loop, operands, tasks), tasks)
+        threads.parallel_for(task(_run_chunk), _descriptor(loop, operands, tasks, unit), tasks)

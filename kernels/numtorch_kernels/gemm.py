@@ -1,87 +1,127 @@
-"""The kernels of matrix multiplication: operands in place, for small ones; packed, for large ones."""
+"""The kernels of matrix products: operands in place, packed operands, matrix by vector."""
 
 from __future__ import annotations
 
+from .intrinsics import (
+    BLOCK,
+    buffer,
+    call_loop,
+    cast,
+    helper,
+    int64_at,
+    offset,
+    wide_vectors,
+    words,
+    zero,
+)
 from .intrinsics import float32_at as element_at
-from .intrinsics import helper, int64_at, offset, wide_vectors, zero
-from .microkernel import copy_vector, fetch_add, multiply_tile, prefetch, stack, transpose_block
+from .microkernel import (
+    copy_vector,
+    fetch_add,
+    multiply_tile,
+    prefetch,
+    stack,
+    transpose_block,
+)
 
-# Bound for each dtype by `matmul`: the geometry of tiles and blocks.
+# The geometry of tiles and panels, bound for each dtype by `matmul`.
 ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = 1
 
-# Words of the descriptor of a packed product; strides are in elements.
-WORDS = 16
-(NEXT, M, N, K, A, A_M, A_K, B, B_K, B_N, C, C_M, ROOM, ROOM_EACH, BLOCK_ROWS, BLOCK_COLUMNS) = range(WORDS)  # fmt: skip
+# Words of the descriptor of a product that workers share; strides are in elements.
+(NEXT, M, N, K, BLOCK_ROWS, BLOCK_COLUMNS, A, A_M, A_K, B, B_K, B_N, C, C_M, C_N,
+ LOOP, ITEM, ROOM, ROOM_EACH) = range(19)  # fmt: skip
 
 
 def multiply_in_place(
     count, m, k, n, a, a_outer, a_m, a_k, b, b_outer, b_k, b_n, c, c_outer, c_m, c_n
 ):
-    """C = A @ B, reading A in place, and B too where whole tiles of it have adjacent rows.
+    """C = A @ B, reading A in place, and B too where a tile of it has whole adjacent rows.
 
-    C's rows must be adjacent (c_n == 1, or n == 1).
+    The rows of C must be adjacent.
     """
     wide_vectors()
     panel = stack(b, PANEL)
-    for batch in range(count):
+    for _ in range(count):
         for p in range(0, max(k, 1), DEPTH):
-            depth = min(DEPTH, k - p)
-            for j in range(0, n, WIDTH):
-                columns = min(WIDTH, n - j)
-                a_at = offset(a, p * a_k)
-                b_at, b_step = offset(b, p * b_k + j * b_n), b_k
-                c_at = offset(c, j)
-                narrow = columns <= LANES
-                width = LANES if narrow else WIDTH
+            depth, later = min(DEPTH, k - p), p > 0
+            for j in range(0, n, 2 * LANES):
+                columns = min(2 * LANES, n - j)
+                width = LANES if columns <= LANES else 2 * LANES
+                source, step = offset(b, p * b_k + j * b_n), b_k
                 if b_n != 1 or columns < width:
-                    pack(panel, width, b_at, b_k, b_n, depth, columns, width)
-                    b_at, b_step = panel, width
+                    pack(panel, width, source, b_k, b_n, depth, columns, width)
+                    source, step = panel, width
                 for i in range(0, m, ROWS):
-                    a_tile, c_tile, rows = offset(a_at, i * a_m), offset(c_at, i * c_m), min(ROWS, m - i)
-                    if narrow:
-                        multiply_tile(ROWS, 1, LANES, a_tile, a_m, a_k, b_at, b_step, depth, c_tile, c_m, rows, columns, p > 0)
+                    a_tile, c_tile = offset(a, i * a_m + p * a_k), offset(c, i * c_m + j)
+                    rows = min(ROWS, m - i)
+                    if columns <= LANES:
+                        multiply_tile(ROWS, 1, LANES, a_tile, a_m, a_k, source, step, depth,
+                                      c_tile, c_m, rows, columns, later)  # fmt: skip
                     else:
-                        multiply_tile(ROWS, 2, LANES, a_tile, a_m, a_k, b_at, b_step, depth, c_tile, c_m, rows, columns, p > 0)
+                        multiply_tile(ROWS, 2, LANES, a_tile, a_m, a_k, source, step, depth,
+                                      c_tile, c_m, rows, columns, later)  # fmt: skip
         a, b, c = offset(a, a_outer), offset(b, b_outer), offset(c, c_outer)
 
 
+@helper
+def claim(d):
+    """The next block of C that no worker has: its top, height, left edge and width, or height 0."""
+    down, across = -(-d[M] // d[BLOCK_ROWS]), -(-d[N] // d[BLOCK_COLUMNS])
+    block = fetch_add(offset(d, NEXT), 1)
+    if block >= down * across:
+        return 0, 0, 0, 0
+    top, left = block // across * d[BLOCK_ROWS], block % across * d[BLOCK_COLUMNS]
+    return top, min(d[BLOCK_ROWS], d[M] - top), left, min(d[BLOCK_COLUMNS], d[N] - left)
+
+
+def multiply_shared(descriptor, worker):
+    """One worker's share of C = A @ B in place: it claims block after block until none is left."""
+    d = int64_at(descriptor)
+    frame = words()
+    dims, steps, pointers = frame, offset(frame, 8), offset(frame, 24)
+    item = d[ITEM]
+    for operand in range(3):
+        steps[operand] = 0
+        steps[3 + 2 * operand] = d[A_M + 3 * operand] * item
+        steps[4 + 2 * operand] = d[A_K + 3 * operand] * item
+    dims[0], dims[2] = 1, d[K]
+    top, dims[1], left, dims[3] = claim(d)
+    while dims[1] > 0:
+        pointers[0] = d[A] + top * d[A_M] * item
+        pointers[1] = d[B] + left * d[B_N] * item
+        pointers[2] = d[C] + (top * d[C_M] + left * d[C_N]) * item
+        call_loop(d[LOOP], pointers, dims, steps)
+        top, dims[1], left, dims[3] = claim(d)
+
 
 def multiply_packed(descriptor, worker):
-    """One worker's share of C = A @ B: it claims block after block of C until none is left.
+    """One worker's share of C = A @ B through packed copies of A and B.
 
     A block of A is packed to stay in the second-level cache while panels of B, packed one at a
     time, pass by; each panel stays close while tiles of C are computed from it.
     """
     wide_vectors()
     d = int64_at(descriptor)
-    m, n, k, c_m = d[M], d[N], d[K], d[C_M]
-    a_m, a_k, b_k, b_n = d[A_M], d[A_K], d[B_K], d[B_N]
+    a_m, a_k, b_k, b_n, c_m = d[A_M], d[A_K], d[B_K], d[B_N], d[C_M]
     a, b, c = element_at(d[A]), element_at(d[B]), element_at(d[C])
     panel = offset(element_at(d[ROOM]), worker * d[ROOM_EACH])
     block = offset(panel, PANEL)
-    across = -(-n // d[BLOCK_COLUMNS])
-    blocks = -(-m // d[BLOCK_ROWS]) * across
-    while True:
-        claimed = fetch_add(offset(d, NEXT), 1)
-        if claimed >= blocks:
-            break
-        top, left = claimed // across * d[BLOCK_ROWS], claimed % across * d[BLOCK_COLUMNS]
-        bottom, right = min(top + d[BLOCK_ROWS], m), min(left + d[BLOCK_COLUMNS], n)
-        for p in range(0, k, DEPTH):
-            depth = min(DEPTH, k - p)
-            pack(block, A_ROW, offset(a, top * a_m + p * a_k), a_m, a_k, bottom - top, depth, depth)
-            for j in range(left, right, WIDTH):
-                columns = min(WIDTH, right - j)
-                source = offset(b, p * b_k + j * b_n)
+    top, height, left, breadth = claim(d)
+    while height > 0:
+        for p in range(0, d[K], DEPTH):
+            depth, later = min(DEPTH, d[K] - p), p > 0
+            pack(block, A_ROW, offset(a, top * a_m + p * a_k), a_m, a_k, height, depth, depth)
+            for j in range(0, breadth, WIDTH):
+                columns, following = min(WIDTH, breadth - j), min(WIDTH, breadth - j - WIDTH)
+                source = offset(b, p * b_k + (left + j) * b_n)
                 pack(panel, WIDTH, source, b_k, b_n, depth, columns, WIDTH)
-                source, following = offset(source, WIDTH * b_n), min(WIDTH, right - j - WIDTH)
-                for i in range(top, bottom, ROWS):
-                    part, parts = (i - top) // ROWS, -(-(bottom - top) // ROWS)
-                    prefetch_part(source, b_k, b_n, depth, following, part, parts)
-                    multiply_tile(
-                        ROWS, VECTORS, LANES, offset(block, (i - top) * A_ROW), A_ROW, 1, panel, WIDTH,
-                        depth, offset(c, i * c_m + j), c_m, min(ROWS, bottom - i), columns, p > 0,
-                    )  # fmt: skip
+                source = offset(source, WIDTH * b_n)
+                for i in range(0, height, ROWS):
+                    prefetch_part(source, b_k, b_n, depth, following, i, ROWS, height)
+                    rows, c_tile = min(ROWS, height - i), offset(c, (top + i) * c_m + left + j)
+                    multiply_tile(ROWS, VECTORS, LANES, offset(block, i * A_ROW), A_ROW, 1, panel,
+                                  WIDTH, depth, c_tile, c_m, rows, columns, later)  # fmt: skip
+        top, height, left, breadth = claim(d)
 
 
 @helper
@@ -99,7 +139,9 @@ def pack(target, target_row, source, source_row, source_column, rows, columns, w
         for j in range(0, whole_columns, SIDE):
             for i in range(0, whole_rows, SIDE):
                 place = offset(source, i + j * source_column)
-                transpose_block(SIDE, offset(target, i * target_row + j), target_row, place, source_column)
+                transpose_block(
+                    SIDE, offset(target, i * target_row + j), target_row, place, source_column
+                )
     for i in range(rows):
         row = offset(source, i * source_row)
         for j in range(whole_columns if i < whole_rows else 0, columns):
@@ -109,10 +151,50 @@ def pack(target, target_row, source, source_row, source_column, rows, columns, w
 
 
 @helper
-def prefetch_part(source, source_row, source_column, rows, columns, part, parts):
-    """Fetches one of ``parts`` of (rows, columns) into the cache."""
+def prefetch_part(source, source_row, source_column, rows, columns, done, step, total):
+    """Fetches into the cache as much of (rows, columns) as ``step`` is of ``total``."""
     if source_column != 1:
         source_row, rows, columns = source_column, columns, rows
-    for i in range(rows * part // parts, rows * (part + 1) // parts):
+    for i in range(rows * done // total, min(rows * (done + step) // total, rows)):
         for j in range(0, columns, LINE):
             prefetch(offset(source, i * source_row + j))
+
+
+def multiply_vector(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m):
+    """y = A @ x: dot products where A's rows are adjacent, else sums of its columns."""
+    wide_vectors()
+    memory, spare = buffer(a), buffer(a)
+    for _ in range(count):
+        if abs(a_m) < abs(a_k):
+            for start in range(0, m, BLOCK):
+                size = min(BLOCK, m - start)
+                for i in range(size):
+                    spare[i] = zero(y)
+                for p in range(k):
+                    factor = x[p * x_k]
+                    column = adjacent(offset(a, start * a_m + p * a_k), a_m, memory, size)
+                    for i in range(size):
+                        spare[i] += column[i] * factor
+                for i in range(size):
+                    y[(start + i) * y_m] = spare[i]
+        else:
+            for p in range(0, max(k, 1), BLOCK):
+                size = min(BLOCK, k - p)
+                factors = adjacent(offset(x, p * x_k), x_k, spare, size)
+                for i in range(m):
+                    row = adjacent(offset(a, i * a_m + p * a_k), a_k, memory, size)
+                    total = zero(y)
+                    for l in range(size):
+                        total = cast(y, total + row[l] * factors[l])
+                    y[i * y_m] = cast(y, y[i * y_m] + total) if p > 0 else total
+        a, x, y = offset(a, a_outer), offset(x, x_outer), offset(y, y_outer)
+
+
+@helper
+def adjacent(source, step, memory, count):
+    """A pointer to ``count`` adjacent elements: in place where step is 1, else copied to memory."""
+    if step == 1:
+        return source
+    for i in range(count):
+        memory[i] = source[i * step]
+    return memory

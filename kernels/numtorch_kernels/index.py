@@ -17,7 +17,7 @@ import numpy as np
 from . import memory
 from .arithmetic import maximum, minimum
 from .build import Loop, gufunc
-from .copying import PAYLOADS, contiguous, copy_into, flat, payload
+from .copying import PAYLOADS, contiguous, copy_into, expanded, flat, moved, payload
 from .drive import drive
 from .intrinsics import cast, helper, zero
 from .layout import aligned
@@ -75,22 +75,25 @@ def pick(count, one, x, x_step, x_inner, index, index_step, scale, scale_step, o
             out[i * out_step] = x[i * x_step + index[i * index_step] * scale[0]]
 
 
-def drop(count, m, c, index, index_outer, index_m, index_c, value, value_outer, value_m, value_c,
+def drop(count, m, o, c, index, index_outer, index_m, index_o, value, value_outer, value_m, value_c,
          scale, scale_outer, out, out_outer, out_c):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Combines each value into out at index * scale elements from its place, in order."""
+    """Combines each value into out at index * scale elements from its place, in order.
+
+    There is one index for all columns of a value (o is 1), or one for each.
+    """
     for row in range(count):
         for i in range(m):
             at = row * index_outer + i * index_m
             source = row * value_outer + i * value_m
             target = row * out_outer
-            if index_c == 0:
+            if o == 1:
                 target += index[at] * scale[0]
                 for j in range(c):
                     place = target + j * out_c
                     out[place] = combine(out[place], value[source + j * value_c])
             else:
                 for j in range(c):
-                    place = target + j * out_c + index[at + j * index_c] * scale[0]
+                    place = target + j * out_c + index[at + j * index_o] * scale[0]
                     out[place] = combine(out[place], value[source + j * value_c])
 
 
@@ -145,13 +148,22 @@ def locate(count, n, k, mask, mask_outer, mask_step, out, out_outer, out_step): 
 
 
 def unravel(count, d, flat, flat_step, sizes, sizes_outer, sizes_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
-    """Positions in C order become one index per dimension."""
+    """Ascending positions in C order become one index per dimension, by division once a row."""
+    last = sizes[(d - 1) * sizes_step]
+    start = np.int64(0)
     for i in range(count):
-        rest = flat[i * flat_step]
-        for k in range(d - 1, -1, -1):
-            size = sizes[k * sizes_step]
-            out[i * out_outer + k * out_step] = rest % size
-            rest //= size
+        position, row = flat[i * flat_step], i * out_outer
+        if i == 0 or position - start >= last:
+            rest = position // last
+            start = rest * last
+            for k in range(d - 2, -1, -1):
+                size = sizes[k * sizes_step]
+                out[row + k * out_step] = rest % size
+                rest //= size
+        else:
+            for k in range(d - 1):
+                out[row + k * out_step] = out[row - out_outer + k * out_step]
+        out[row + (d - 1) * out_step] = position - start
 
 
 def fill_masked(count, x, x_step, mask, mask_step, value, value_step, out, out_step):  # type: ignore[no-untyped-def]
@@ -225,16 +237,16 @@ def floor_quotient(total, count):  # type: ignore[no-untyped-def]
 
 @cache
 def _pick_loop(size: int) -> Loop:
-    moved = PAYLOADS[size]
-    return gufunc(pick, "(o),(),()->()", (moved, _INT64, _INT64, moved))
+    moving = PAYLOADS[size]
+    return gufunc(pick, "(o),(),()->()", (moving, _INT64, _INT64, moving))
 
 
 @cache
 def _drop_loop(dtype: Dtype, how: str) -> Loop:
-    moved = PAYLOADS[dtype.itemsize] if how == "assign" else dtype
+    size = PAYLOADS[dtype.itemsize] if how == "assign" else dtype
     table = _COMBINE_BOOL if dtype == _BOOL else _COMBINE
-    signature = "(m,c),(m,c),()->(c)"
-    return gufunc(drop, signature, (_INT64, moved, _INT64, moved), bind={"combine": table[how]})
+    dtypes = (_INT64, size, _INT64, size)
+    return gufunc(drop, "(m,o),(m,c),()->(c)", dtypes, bind={"combine": table[how]})
 
 
 def _scalar(value: int) -> Array:
@@ -263,7 +275,7 @@ def wrapped(index: Array, size: int) -> Array:
 
 def _offsets(indices: Sequence[Array], sizes: Sequence[int], strides: Sequence[int]) -> Array:
     """The sum of broadcast indices times strides; negative indices count from the end."""
-    shape = np.broadcast_shapes(*(index.shape for index in indices))
+    shape = _common_shape(indices)
     loop = gufunc(offset_by, "(),(),(),()->()", (_INT64,) * 5)
     total = _scalar(0)
     for index, size, stride in zip(indices, sizes, strides, strict=True):
@@ -312,7 +324,8 @@ def _stride(x: Array, axis: int) -> int:
 def _drop(how: str, out: Array, index: Array, value: Array, stride: int) -> None:
     """Combines values into out at ``index * stride`` from its places.
 
-    index and value are [..., m, c] and out [..., c], whose elements are where index 0 lies.
+    value is [..., m, c], index [..., m, c] or [..., m, 1], and out [..., c], whose elements are
+    where index 0 lies.
     """
     loop = _drop_loop(out.dtype, how)
     index, value = (
@@ -321,10 +334,15 @@ def _drop(how: str, out: Array, index: Array, value: Array, stride: int) -> None
     if how == "assign":
         out, value = payload(out), payload(value)
     if out.ndim == 1 and out.size > _COLUMNS and out.size % _COLUMNS == 0:
-        out, index, value = (
-            np.moveaxis(x.reshape(*x.shape[:-1], -1, _COLUMNS), -2, 0) for x in (out, index, value)
-        )
+        out, value = (_cut(x) for x in (out, value))
+        if index.shape[-1] > 1:
+            index = _cut(index)
     drive(loop, index, value, _scalar(stride), out, work=value.size)
+
+
+def _cut(x: Array) -> Array:
+    """A view in which the last axis is cut into pieces, which the first axis numbers."""
+    return moved(x.reshape(*x.shape[:-1], -1, _COLUMNS), -2, 0)
 
 
 def _drop_along(how: str, out: Array, axis: int, index: Array, value: Array) -> None:
@@ -335,7 +353,7 @@ def _drop_along(how: str, out: Array, axis: int, index: Array, value: Array) -> 
         start, index, value = out[..., :1], index[..., None], value[..., None]
     else:
         start = out[(*(slice(None),) * axis, 0)]
-        index, value = (np.moveaxis(x, axis, -2) for x in (index, value))
+        index, value = moved(index, axis, -2), moved(value, axis, -2)
     _drop(how, start, index, value, _stride(out, axis))
 
 
@@ -352,7 +370,7 @@ def scatter(out: Array, axis: int, index: Array, value: Array, how: str = "assig
         index = index.reshape(1)
     values = value[tuple(slice(n) for n in index.shape)] if value.ndim == index.ndim else value
     part = tuple(slice(n) for n in (*index.shape[:axis], out.shape[axis], *index.shape[axis + 1 :]))
-    _drop_along(how, out[part], axis, index, np.broadcast_to(values, index.shape))
+    _drop_along(how, out[part], axis, index, expanded(values, index.shape))
     return out
 
 
@@ -408,15 +426,15 @@ def index_reduce(out: Array, axis: int, index: Array, value: Array, how: str) ->
         index_reduce(out.reshape(1), 0, index, value.reshape(-1), how)
         return out
     shape = (*out.shape[:axis], index.size, *out.shape[axis + 1 :])
-    along = index.reshape(-1, *(1,) * (out.ndim - axis - 1))
-    _drop_along(how, out, axis, np.broadcast_to(along, shape), np.broadcast_to(value, shape))
+    along = index.reshape(*(1,) * axis, -1, *(1,) * (out.ndim - axis - 1))
+    _drop_along(how, out, axis, along, expanded(value, shape))
     return out
 
 
 def index_get(x: Array, indices: Sequence[Array]) -> Array:
     """x[indices]: integer arrays, broadcast together, for the first dimensions of x."""
     k = len(indices)
-    shape = np.broadcast_shapes(*(index.shape for index in indices))
+    shape = _common_shape(indices)
     rest = x.shape[k:]
     out = memory.empty((*shape, *rest), x.dtype)
     if out.size:
@@ -431,16 +449,23 @@ def index_put(
 ) -> Array:
     """out[indices] = value, or += with every occurrence of an index; returns out."""
     k = len(indices)
-    shape = np.broadcast_shapes(*(index.shape for index in indices))
-    values = np.broadcast_to(value, (*shape, *out.shape[k:]))
+    shape = _common_shape(indices)
+    values = expanded(value, (*shape, *out.shape[k:]))
     if not values.size:
         return out
     where = _offsets(indices, out.shape[:k], [_stride(out, axis) for axis in range(k)])
     start = _start(out, k)
-    values = np.moveaxis(values.reshape(where.size, *start.shape), 0, -2)
-    where = np.broadcast_to(where.reshape(-1, 1), values.shape[-2:])
-    _drop("sum" if accumulate else "assign", start, where, values, 1)
+    values = moved(values.reshape(where.size, *start.shape), 0, -2)
+    _drop("sum" if accumulate else "assign", start, where.reshape(-1, 1), values, 1)
     return out
+
+
+def _common_shape(arrays: Sequence[Array]) -> tuple[int, ...]:
+    """The shape that arrays broadcast to."""
+    shape = arrays[0].shape
+    if all(x.shape == shape for x in arrays):
+        return shape
+    return np.broadcast_shapes(*(x.shape for x in arrays))
 
 
 def _start(x: Array, k: int) -> Array:
@@ -463,22 +488,22 @@ def put(out: Array, index: Array, value: Array, accumulate: bool = False) -> Arr
 def masked_fill(x: Array, mask: Array, value: Array, out: Array | None = None) -> Array:
     """x with a value, of x's dtype, where the mask is set; into ``out``, which may be x, if given."""
     if out is None:
-        out = memory.empty(np.broadcast_shapes(x.shape, mask.shape), x.dtype)
-    moved = PAYLOADS[x.itemsize]
-    loop = gufunc(fill_masked, "(),(),()->()", (moved, _BOOL, moved, moved))
-    drive(loop, payload(aligned(x)), mask, payload(value), payload(out))
+        out = memory.empty(_common_shape([x, mask]), x.dtype)
+    size = PAYLOADS[x.itemsize]
+    loop = gufunc(fill_masked, "(),(),()->()", (size, _BOOL, size, size))
+    drive(loop, payload(aligned(x)), mask, payload(np.asarray(value)), payload(out))
     return out
 
 
 def masked_select(x: Array, mask: Array) -> Array:
     """The elements of x where the mask is set, in C order; the two broadcast."""
-    shape = np.broadcast_shapes(x.shape, mask.shape)
-    return take(np.broadcast_to(x, shape), positions(np.broadcast_to(mask, shape)))
+    shape = _common_shape([x, mask])
+    return take(expanded(x, shape), positions(expanded(mask, shape)))
 
 
 def masked_scatter(out: Array, mask: Array, source: Array) -> Array:
     """Writes the first elements of source, in C order, where the mask is set; returns out."""
-    where = positions(np.broadcast_to(mask, out.shape))
+    where = positions(expanded(mask, out.shape))
     return put(out, where, flat(source)[: where.size])
 
 
@@ -541,7 +566,7 @@ def one_hot(index: Array, classes: int) -> Array:
 
 def repeat_interleave(x: Array, repeats: Array, axis: int) -> Array:
     """The parts of x along an axis, each as often as repeats[n], or repeats[1], says."""
-    counts = contiguous(np.broadcast_to(repeats, (x.shape[axis],)))
+    counts = contiguous(expanded(repeats, (x.shape[axis],)))
     index = memory.empty((_total(counts),), _INT64)
     gufunc(repeat_index, "(n)->(m)", (_INT64, _INT64)).ufunc(counts, index)
     return index_select(x, axis, index)

@@ -53,6 +53,7 @@ def typed_pointer(dtype: np.dtype[Any]) -> Any:
 
         return pointer_type(dtype)(address), codegen
 
+    at.__qualname__ = f"{dtype.name}_at"  # by which the cache tells what a kernel is bound to
     return at
 
 

@@ -68,17 +68,19 @@ def result(shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array
 
 def memory_order(array: Array) -> list[int]:
     """The axes from the slowest to the fastest in memory; broadcast ones stay where they are."""
-    order: list[int] = []
-    for axis, step in enumerate(array.strides):
-        place = len(order)
-        for before in range(len(order) - 1, -1, -1):
-            other = array.strides[order[before]]
-            if step and other and abs(other) < abs(step):
+    order = list(range(array.ndim))[::-1]
+    for last in range(1, array.ndim):
+        place = last
+        for before in range(last - 1, -1, -1):
+            step, other = abs(array.strides[order[before]]), abs(array.strides[order[place]])
+            if not step or not other:
+                continue
+            if (step, array.shape[order[before]]) > (other, array.shape[order[place]]):
+                order[before], order[place] = order[place], order[before]
                 place = before
-            elif step and other:
+            elif step < other:
                 break
-        order.insert(place, axis)
-    return order
+    return order[::-1]
 
 
 def aligned(array: Array) -> Array:

@@ -1,54 +1,251 @@
-"""Matrix products of ndarrays: matmul, mm, mv, dot, outer."""
+"""Matrix products of ndarrays: matmul, mm, mv, dot, outer, linear.
+
+Three kinds of kernels share the work. Small products read their operands in place, on one thread
+or shared out in blocks; large ones go through packed copies (Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication", 2008); products with a vector are bound by memory and have
+a kernel of their own. An element of C is always computed by the same chain of multiply-adds over
+k, in blocks of 256 that are added in order, so that it has the same bits wherever it is computed.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from . import gemm, memory, microkernel
-from .build import Loop, gufunc
+from . import gemm, memory, microkernel, threads
+from .build import Loop, gufunc, task
 from .drive import drive
+from .intrinsics import pointer_reader
 from .layout import aligned
+from .pointwise import Pointwise
 
 Array = np.ndarray[Any, Any]
+Dtype = np.dtype[Any]
 
-_loops: dict[np.dtype[Any], Loop] = {}
+SERIAL = 1 << 20  # multiply-adds; below, a parallel launch costs more than it saves
+PACKED = 1 << 27  # multiply-adds; from here on, packed copies pay
+STREAM = 1 << 15  # elements of a vector product; below, one thread
+DOT_BLOCK = 8192  # elements whose products are summed by one loop
+
+ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a factor fill 16 registers
+DEPTH = 256  # of a block of k: a row of A's block is 1 KB of float32
+BLOCK_ROWS = 60 * ROWS  # of packed A: with DEPTH, 360 KB of float32, which a 512 KB cache holds
+_PADDING = 64  # bytes between rows of packed A, so that they do not share cache sets
+
+multiply = Pointwise(lambda a, b: a * b, "multiply")
 
 
-def _in_place(dtype: np.dtype[Any]) -> Loop:
-    """The loop for matrices that are not worth packing."""
-    loop = _loops.get(dtype)
-    if loop is None:
-        lanes = microkernel.lanes_of(dtype)
-        bind = {
-            "ROWS": 6,
-            "LANES": lanes,
-            "WIDTH": 2 * lanes,
-            "DEPTH": 256,
-            "PANEL": 256 * 2 * lanes,
-            "multiply_tile": microkernel.multiply_tile,
-            "stack": microkernel.stack,
-        }
-        loop = _loops[dtype] = gufunc(
-            gemm.multiply_in_place, "(m,k),(k,n)->(m,n)", (dtype,) * 3, bind=bind
-        )
-    return loop
+@cache
+def _geometry(dtype: Dtype) -> dict[str, Any]:
+    """What the kernels bind: tiles that fill this CPU's registers."""
+    lanes = microkernel.lanes_of(dtype)
+    vectors = 4 if microkernel.vector_registers() >= 32 else 2
+    return {
+        "ROWS": ROWS,
+        "VECTORS": vectors,
+        "LANES": lanes,
+        "WIDTH": vectors * lanes,
+        "DEPTH": DEPTH,
+        "PANEL": DEPTH * vectors * lanes,
+        "SIDE": min(lanes, 16),
+        "LINE": 64 // dtype.itemsize,
+        "A_ROW": DEPTH + _PADDING // dtype.itemsize,
+        "multiply_tile": microkernel.multiply_tile,
+    }
+
+
+@cache
+def _in_place(dtype: Dtype) -> Loop:
+    """The loop for matrices that are read in place; rows of the result must be adjacent."""
+    return gufunc(
+        gemm.multiply_in_place, "(m,k),(k,n)->(m,n)", (dtype,) * 3, bind=_geometry(dtype)
+    )
+
+
+@cache
+def _by_vector(dtype: Dtype) -> Loop:
+    """The loop for a matrix and a vector."""
+    return gufunc(
+        gemm.multiply_vector,
+        "(m,k),(k)->(m)",
+        (dtype,) * 3,
+        fastmath=frozenset({"reassoc", "contract", "nsz"}),
+    )
+
+
+@cache
+def _packed(dtype: Dtype) -> int:
+    """The address of the task for matrices that are worth packing."""
+    bind = {**_geometry(dtype), "element_at": pointer_reader(dtype)}
+    return task(gemm.multiply_packed, bind=bind)
+
+
+def _block_shape(m: int, n: int, workers: int, tallest: int) -> tuple[int, int]:
+    """Rows and columns of the blocks of C, enough of them to keep all workers busy."""
+    wanted = 4 * workers
+    tiles = -(-m // ROWS)
+    down = min(tiles, max(-(-m // tallest), wanted if m >= n else 1))
+    across = max(1, -(-wanted // down) if down < wanted else 1)
+    columns = -(-n // across)
+    return -(-tiles // down) * ROWS, -(-columns // 64) * 64
+
+
+def _share(a: Array, b: Array, c: Array, packed: bool) -> None:
+    """C = A @ B for matrices, by all threads."""
+    (m, k), n, item = a.shape, b.shape[1], a.itemsize
+    workers = threads.concurrency()
+    rows, columns = _block_shape(m, n, workers, BLOCK_ROWS if packed else m)
+    words = [0, m, n, k, rows, columns]
+    for x in (a, b, c):
+        words += [x.ctypes.data, *(stride // item for stride in x.strides)]
+    if packed:
+        geometry = _geometry(a.dtype)
+        each = geometry["PANEL"] + rows * geometry["A_ROW"]
+        room = memory.empty(((workers * each + 64) * item,), np.dtype(np.uint8))
+        start = room.ctypes.data
+        words += [0, item, start + -start % 64, each]
+        function = _packed(a.dtype)
+    else:
+        words += [_in_place(a.dtype).address, item, 0, 0]
+        function = task(gemm.multiply_shared)
+    threads.parallel_for(function, np.array(words, np.int64), workers)
+
+
+def _multiply(a: Array, b: Array, c: Array) -> None:
+    """C = A @ B for stacks of matrices that broadcast to C's; rows of C must be adjacent."""
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    stack = c.shape[:-2]
+    work, matrices = m * k * n, prod(stack)
+    if work * matrices < SERIAL or not c.size:
+        _in_place(c.dtype).ufunc(a, b, c)
+        return
+    a, b = aligned(a), aligned(b)
+    workers = threads.concurrency()
+    if work < PACKED and (matrices >= 4 * workers or workers == 1):
+        drive(_in_place(c.dtype), a, b, c, work=work * matrices, unit=1)
+        return
+    a, b = np.broadcast_to(a, stack + a.shape[-2:]), np.broadcast_to(b, stack + b.shape[-2:])
+    for at in np.ndindex(stack):
+        _share(a[at], b[at], c[at], work >= PACKED)
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """The matrix product of operands of one dtype, with NumPy's rules for 1-D and batches."""
-    x = a[None, :] if a.ndim == 1 else a
-    y = b[:, None] if b.ndim == 1 else b
-    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    shape = (*batch, x.shape[-2], y.shape[-1])
-    result = memory.empty(shape, a.dtype)
-    drive(_in_place(a.dtype), aligned(x), aligned(y), result)
-    if a.ndim == 1:
-        result = result[..., 0, :]
-    if b.ndim == 1:
-        result = result[..., 0]
-    if out is not None:
-        np.copyto(out, result)
-        return out
-    return result
+    """The matrix product, with NumPy's rules for vectors and for stacks of matrices.
+
+    Shapes are (..., m, k) and (..., k, n), whose stacks broadcast, or (k,) for a vector; the result
+    is (..., m, n) without the dimensions that vectors lack. Operands are of one dtype, which is the
+    result's: float32, float64 or an integer, which wraps. ``out`` may not overlap the operands.
+
+    >>> import numpy as np
+    >>> from numtorch_kernels.matmul import matmul
+    >>> matmul(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])).tolist()
+    [[2.0, 1.0], [4.0, 3.0]]
+    """
+    if a.ndim < 2 or b.ndim < 2:
+        if a.ndim < 2:
+            return dot(a, b, out) if b.ndim < 2 else mv(b.swapaxes(-1, -2), a, out)
+        return mv(a, b, out)
+    if out is None and max(a.size * b.shape[-1], b.size * a.shape[-2]) < SERIAL:
+        return _in_place(a.dtype).ufunc(a, b)
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    c = memory.empty((*stack, a.shape[-2], b.shape[-1]), a.dtype) if out is None else out
+    if c.shape[-1] == 1:
+        mv(a, b[..., 0], c[..., 0])
+    elif c.shape[-2] == 1:
+        mv(b.swapaxes(-1, -2), a[..., 0, :], c[..., 0, :])
+    elif c.strides[-1] == c.itemsize:
+        _multiply(a, b, c)
+    elif c.strides[-2] == c.itemsize:
+        _multiply(b.swapaxes(-1, -2), a.swapaxes(-1, -2), c.swapaxes(-1, -2))
+    else:
+        np.copyto(c, matmul(a, b))
+    return c
+
+
+def mm(a: Array, b: Array, out: Array | None = None) -> Array:
+    """The product of two matrices, (m, k) and (k, n), of one dtype; see :func:`matmul`."""
+    return matmul(a, b, out)
+
+
+def mv(a: Array, x: Array, out: Array | None = None) -> Array:
+    """The product of matrices (..., m, k) and vectors (..., k) of one dtype, of shape (..., m).
+
+    >>> import numpy as np
+    >>> from numtorch_kernels.matmul import mv
+    >>> mv(np.array([[1, 2], [3, 4]]), np.array([1, 10])).tolist()
+    [21, 43]
+    """
+    loop = _by_vector(a.dtype)
+    if out is None and max(a.size, x.size * a.shape[-2]) < STREAM:
+        return loop.ufunc(a, x)
+    m, k = a.shape[-2:]
+    stack = np.broadcast_shapes(a.shape[:-2], x.shape[:-1])
+    y = memory.empty((*stack, m), a.dtype) if out is None else out
+    work = y.size * k
+    if work < STREAM:
+        loop.ufunc(a, x, y)
+        return y
+    a, x = aligned(a), aligned(x)
+    rows = max(64, STREAM // max(k, 1) // 64 * 64)
+    whole = m // rows * rows
+    if m == 1 and k > 2 * DOT_BLOCK:
+        np.copyto(y[..., 0], _dots(a[..., 0, :], x))
+    elif whole == 0:
+        drive(loop, a, x, y, work=work, unit=1)
+    else:
+        split = (*a.shape[:-2], -1, rows, k)
+        parts = y[..., :whole].reshape(*stack, -1, rows)
+        shared = np.shares_memory(parts, y)
+        drive(loop, a[..., :whole, :].reshape(split), x[..., None, :], parts, work=work, unit=1)
+        if not shared:
+            np.copyto(y[..., :whole], parts.reshape(*stack, whole))
+        if whole < m:
+            loop.ufunc(a[..., whole:, :], x, y[..., whole:])
+    return y
+
+
+def _dots(a: Array, b: Array) -> Array:
+    """Dot products of long vectors (..., k): of blocks, then the sum of the blocks' in order."""
+    loop, k = _by_vector(a.dtype), a.shape[-1]
+    whole = k // DOT_BLOCK
+    stack = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    partial = memory.empty((*stack, whole + 1, 1), a.dtype)
+    end = whole * DOT_BLOCK
+    x, y = (each[..., :end].reshape(*each.shape[:-1], whole, DOT_BLOCK) for each in (a, b))
+    drive(loop, x[..., None, :], y, partial[..., :whole, :], work=prod(stack) * k, unit=1)
+    loop.ufunc(a[..., None, end:], b[..., end:], partial[..., whole, :])
+    ones = np.ones(1, a.dtype)
+    return loop.ufunc(partial[..., 0][..., None, :], np.broadcast_to(ones, whole + 1))[..., 0]
+
+
+def dot(a: Array, b: Array, out: Array | None = None) -> Array:
+    """The sum of products of two vectors of one dtype and length, as a 0-d array.
+
+    Long vectors are summed in blocks of 8192, so the result is the same for any number of threads.
+
+    >>> import numpy as np
+    >>> from numtorch_kernels.matmul import dot
+    >>> dot(np.array([1, 2, 3]), np.array([4, 5, 6])).tolist()
+    32
+    """
+    y = memory.empty((1,), a.dtype) if out is None else out.reshape(1)
+    mv(a[None], b, y)
+    return y.reshape(()) if out is None else out
+
+
+def outer(a: Array, b: Array, out: Array | None = None) -> Array:
+    """The products of each element of one vector with each of another, of shape (m, n)."""
+    return multiply(a[:, None], b[None, :], out=out)
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """``x @ weight.T + bias`` for x of shape (..., k), weight (n, k) and bias (n,), of one dtype."""
+    rows = x.reshape(-1, x.shape[-1])
+    y = matmul(rows, weight.T).reshape(*x.shape[:-1], weight.shape[0])
+    return y if bias is None else add(y, bias, out=y)
+
+
+add = Pointwise(lambda a, b: a + b, "add")

@@ -16,7 +16,7 @@ import numpy as np
 from . import memory
 from .bits import bits
 from .build import Loop, gufunc
-from .copying import contiguous, flat
+from .copying import contiguous, flat, moved
 from .drive import drive
 from .index import gather, index_select
 from .intrinsics import address_of, cast, helper, offset, typed_pointer, words
@@ -320,14 +320,14 @@ def _keyed(kernel: Callable[..., Any], signature: str, others: str, dtype: Dtype
 
 def _last(x: Array, axis: int) -> Array:
     """The array with an axis moved to the end, adjacent in memory if there are other axes."""
-    moved = np.moveaxis(aligned(x), axis, -1)
-    return moved if axis == x.ndim - 1 or moved.flags.c_contiguous else contiguous(moved)
+    if axis == x.ndim - 1:
+        return aligned(x)
+    return contiguous(moved(x, axis, -1))
 
 
 def _back(x: Array, axis: int) -> Array:
     """The array with its last axis moved back to its place, C-contiguous."""
-    moved = np.moveaxis(x, -1, axis)
-    return moved if moved.flags.c_contiguous else contiguous(moved)
+    return x if axis == x.ndim - 1 else contiguous(moved(x, -1, axis))
 
 
 def _ordered(x: Array, descending: bool, k: int | None) -> Array:
@@ -439,8 +439,7 @@ def _slices(x: Array, axis: int | None) -> Array:
     """The elements, or the slices along an axis, as the rows of a matrix."""
     if axis is None:
         return flat(x).reshape(-1, 1)
-    moved = np.moveaxis(x, axis, 0)
-    return flat(moved).reshape(moved.shape[0], -1 if moved.size else 0)
+    return flat(moved(x, axis, 0)).reshape(x.shape[axis], -1 if x.size else 0)
 
 
 def _groups(

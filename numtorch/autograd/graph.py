@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
 import sys
 import threading
 import traceback
@@ -88,6 +89,10 @@ class Node:
     def name(self) -> str:
         """PyTorch's name of the node, such as ``MulBackward0``."""
         return type(self).__name__
+
+    def stem(self) -> str:
+        """The name in error messages, such as ``Mul``."""
+        return re.sub(r"Backward\d*$", "", self.name())
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
@@ -169,7 +174,7 @@ def edge_of(tensor: Tensor) -> Edge:
         tensor._refresh_view()  # type: ignore[attr-defined]
     node = tensor._node
     if node is None:
-        return tensor if tensor._needs_grad else None
+        return tensor if tensor.requires_grad else None
     return node if not tensor._output else (node, tensor._output)
 
 

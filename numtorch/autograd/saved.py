@@ -52,10 +52,10 @@ def _refuse_modified(tensor: Tensor, found: int, expected: int) -> NoReturn:
     kind = TENSOR_TYPES[tensor.dtype.name]
     origin = ""
     if tensor._node is not None:
-        origin = f", which is output {tensor._output} of {tensor._node.name()},"
+        origin = f", which is output {tensor._output} of {tensor._node.stem()},"
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace "
         f"operation: [{kind} {list(tensor.shape)}]{origin} is at version {found}; expected version "
         f"{expected} instead. Hint: enable anomaly detection to find the operation that failed to "
-        "compute its gradient, with torch.autograd.set_detect_anomaly(True)."
+        "compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )

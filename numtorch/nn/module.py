@@ -10,7 +10,7 @@ from ..autograd.graph import RemovableHandle
 from ..autograd.mode import no_grad
 from ..dtype import dtype as Dtype
 from ..dtype import float32, float64, to_dtype, type_name
-from ..ops.apply import TENSOR_TYPES
+from ..dtype import TENSOR_TYPES
 from ..size import device as Device
 from ..tensor import Tensor
 from .hooks import Call, Hook, Hooks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -48,7 +49,7 @@ def apply(op: Any, arguments: tuple[Any, ...], out: Any = None) -> Any:
     if mode.recording and op.rules:
         for x in arguments:
             if isinstance(x, Tensor):
-                if x._needs_grad:
+                if x._needs_grad or (x._view is not None and x.requires_grad):
                     record(op, arguments, (result,))
                     break
             elif x.__class__ in _SEQUENCES and any_needs_grad(x):
@@ -66,7 +67,7 @@ def any_needs_grad(arguments: Sequence[Any]) -> bool:
     """Whether a tensor among the arguments, or in lists among them, requires grad."""
     for x in arguments:
         if isinstance(x, Tensor):
-            if x._needs_grad:
+            if x._needs_grad or (x._view is not None and x.requires_grad):
                 return True
         elif x.__class__ in _SEQUENCES and any_needs_grad(x):
             return True
@@ -113,7 +114,7 @@ def record(
     for bit, position in enumerate(op.differentiable):
         x = arguments[position] if position < len(arguments) else None
         if isinstance(x, Tensor):
-            if x._needs_grad:
+            if x._needs_grad or (x._view is not None and x.requires_grad):
                 mask |= 1 << bit
                 edges.append(edge_of(x))
                 likes.append((x._array.shape, x.dtype))
@@ -172,13 +173,24 @@ def _saved(
         return len(results), None
     value = arguments[position] if position < len(arguments) else op.defaults[position]
     if source == "shape":
-        return value.shape if isinstance(value, Tensor) else Size(np.shape(value)), None
+        return _of_each(value, _shape_of), None
     if source == "dtype":
-        return value.dtype, None
+        return _of_each(value, attrgetter("dtype")), None
     if value.__class__ in _SEQUENCES and any(isinstance(each, Tensor) for each in value):
         kept = tuple(value)
         return kept, tuple(x._version if isinstance(x, Tensor) else None for x in kept)
     return value, None
+
+
+def _of_each(value: Any, what: Callable[[Any], Any]) -> Any:
+    """Something of a value, or of each tensor in a list."""
+    if value.__class__ in _SEQUENCES and any(isinstance(each, Tensor) for each in value):
+        return [what(each) for each in value]
+    return what(value)
+
+
+def _shape_of(value: Any) -> Size:
+    return value.shape if isinstance(value, Tensor) else Size(np.shape(value))
 
 
 # ---------------------------------------------------------------------- out= and in place
@@ -255,9 +267,25 @@ def apply_inplace(op: Any, arguments: tuple[Any, ...]) -> Tensor:
         check_inplace(target)
         if target._view is not None:
             target._refresh_view()  # type: ignore[attr-defined]
-        arguments = (alias(target), *arguments[1:])
+        before = alias(target)
+        arguments = tuple(before if x is target else x for x in arguments)
+        if _saves_first(op, arguments):
+            before = alias(target)
+            before._array, before._version_counter = target._array.copy(), None
+            arguments = (before, *arguments[1:])
     op.forward_into(arguments, target)
     target._bump_version()
     if needs and op.rules:
-        rebase(target, record(op, arguments, (target,), changed=target))
+        after = alias(target)
+        node = record(op, arguments, (after,), changed=target)
+        rebase(target, node, edge=0 if op.differentiable[0] == 0 else None)
     return target
+
+
+def _saves_first(op: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether a derivative that is wanted needs the values of the first argument."""
+    mask = 0
+    for bit, position in enumerate(op.differentiable):
+        if position < len(arguments) and any_needs_grad((arguments[position],)):
+            mask |= 1 << bit
+    return ("argument", 0) in op.recipe(mask, arguments).saves

@@ -101,50 +101,76 @@ def _exponent_derivative(g: Any, a: Any, b: Any, y: Any) -> Any:
     return g * s.where((y == 0) & (b >= 0), 0, y * logarithm)
 
 
+def _scaled(alpha: Any, x: Any) -> Any:
+    return x if not isinstance(alpha, Expr) and alpha == 1 else alpha * x
+
+
 add = pointwise(
-    lambda a, b, *, alpha=1: a + alpha * b,
+    lambda a, b, *, alpha=1: a + _scaled(alpha, b),
     a=lambda g: g,
     b=lambda g, alpha: g * alpha,
     check_parameters=_check_alpha,
+    numbers="a b",
 )
 sub = pointwise(
-    lambda a, b, *, alpha=1: a - alpha * b,
+    lambda a, b, *, alpha=1: a - _scaled(alpha, b),
     a=lambda g: g,
     b=lambda g, alpha: -g * alpha,
     check_parameters=_check_alpha,
     refuse={"b": _NO_BOOL_SUB},
+    numbers="a b",
 )
 rsub = pointwise(
-    lambda a, b, *, alpha=1: b - alpha * a,
+    lambda a, b, *, alpha=1: b - _scaled(alpha, a),
     a=lambda g, alpha: -g * alpha,
     b=lambda g: g,
     check_parameters=_check_alpha,
     refuse={"b": _NO_BOOL_SUB},
     node=lambda a, b, *_: "RsubBackward0" if isinstance(b, Tensor) else "RsubBackward1",
+    numbers="b",
 )
-mul = pointwise(lambda a, b: a * b, a=lambda g, b: g * b, b=lambda g, a: g * a)
+mul = pointwise(
+    lambda a, b: a * b,
+    a=lambda g, b: g * b,
+    b=lambda g, a: g * a,
+    numbers="a b",
+)
 div = pointwise(
     _divide,
     a=lambda g, b, rounding_mode: g / b if rounding_mode is None else g * 0,
     b=lambda g, a, b, rounding_mode: -g * ((a / b) / b) if rounding_mode is None else g * 0,
     promote=lambda a, b, rounding_mode=None: "float" if rounding_mode is None else "common",
     check_parameters=_check_rounding,
-    node=lambda a, b, rounding_mode=None: "DivBackward0" if rounding_mode is None else "DivBackward2",
+    node=lambda a, b, rounding_mode=None: (
+        "DivBackward0" if rounding_mode is None else "DivBackward2"
+    ),
+    numbers="a b",
 )
-floor_divide = pointwise(lambda a, b: s.floor_divide(a, b), check=_check_divisor)
+floor_divide = pointwise(
+    lambda a, b: s.floor_divide(a, b),
+    check=_check_divisor,
+    numbers="a b",
+)
 remainder = pointwise(
     lambda a, b: s.remainder(a, b),
     a=lambda g: g,
     b=lambda g, a, b: -g * s.floor_divide(a, b),
     check=_check_divisor,
+    numbers="a b",
 )
 fmod = pointwise(
     lambda a, b: s.fmod(a, b),
     a=lambda g: g,
     b=lambda g, a, b: -g * s.trunc_divide(a, b),
     check=_check_divisor,
+    numbers="b",
 )
-trunc_divide = pointwise(lambda a, b: s.trunc_divide(a, b), a=lambda g: g * 0, b=lambda g: g * 0)
+trunc_divide = pointwise(
+    lambda a, b: s.trunc_divide(a, b),
+    a=lambda g: g * 0,
+    b=lambda g: g * 0,
+    numbers="b",
+)
 pow = pointwise(
     lambda a, b: _power(a, b),
     a=_power_derivative,
@@ -152,32 +178,66 @@ pow = pointwise(
     check=_check_exponent,
     constants=_SHORT_POWERS,
     node=lambda a, b: "PowBackward1" if isinstance(b, Tensor) else "PowBackward0",
+    numbers="a b",
 )
 neg = pointwise(lambda x: -x, x=lambda g: -g, refuse={"b": _NO_BOOL_NEGATIVE})
 positive = pointwise(lambda x: x, x=lambda g: g)
 abs = pointwise(lambda x: s.abs(x), x=lambda g, x: g * s.sign(x))
 sign = pointwise(lambda x: s.sign(x), x=lambda g: g * 0)
-square = pointwise(lambda x: x * x, x=lambda g, x: g * (2 * x), node="PowBackward0")
+square = pointwise(lambda x: x * (1 * x), x=lambda g, x: g * (2 * x), node="PowBackward0")
 reciprocal = pointwise(lambda x: 1 / x, x=lambda g, y: -g * (y * y), promote="float")
 
-eq = pointwise(lambda a, b: a == b)
-ne = pointwise(lambda a, b: a != b)
-lt = pointwise(lambda a, b: a < b)
-le = pointwise(lambda a, b: a <= b)
-gt = pointwise(lambda a, b: a > b)
-ge = pointwise(lambda a, b: a >= b)
+eq = pointwise(
+    lambda a, b: a == b,
+    numbers="b",
+)
+ne = pointwise(
+    lambda a, b: a != b,
+    numbers="b",
+)
+lt = pointwise(
+    lambda a, b: a < b,
+    numbers="b",
+)
+le = pointwise(
+    lambda a, b: a <= b,
+    numbers="b",
+)
+gt = pointwise(
+    lambda a, b: a > b,
+    numbers="b",
+)
+ge = pointwise(
+    lambda a, b: a >= b,
+    numbers="b",
+)
 
 logical_and = pointwise(lambda a, b: (a != 0) & (b != 0))
 logical_or = pointwise(lambda a, b: (a != 0) | (b != 0))
 logical_xor = pointwise(lambda a, b: (a != 0) ^ (b != 0))
 logical_not = pointwise(lambda x: x == 0)
 
-bitwise_and = pointwise(lambda a, b: a & b)
-bitwise_or = pointwise(lambda a, b: a | b)
-bitwise_xor = pointwise(lambda a, b: a ^ b)
+bitwise_and = pointwise(
+    lambda a, b: a & b,
+    numbers="a b",
+)
+bitwise_or = pointwise(
+    lambda a, b: a | b,
+    numbers="a b",
+)
+bitwise_xor = pointwise(
+    lambda a, b: a ^ b,
+    numbers="a b",
+)
 bitwise_not = pointwise(lambda x: ~x)
-bitwise_left_shift = pointwise(lambda a, b: s.bitwise_left_shift(a, b))
-bitwise_right_shift = pointwise(lambda a, b: s.bitwise_right_shift(a, b))
+bitwise_left_shift = pointwise(
+    lambda a, b: s.bitwise_left_shift(a, b),
+    numbers="a b",
+)
+bitwise_right_shift = pointwise(
+    lambda a, b: s.bitwise_right_shift(a, b),
+    numbers="a b",
+)
 
 minimum = pointwise(
     lambda a, b: s.minimum(a, b),
@@ -194,6 +254,7 @@ copysign = pointwise(
     a=lambda g, a, y: s.where(a == 0, 0, g * (y / a)),
     b=lambda g: g * 0,
     promote="float",
+    numbers="b",
 )
 
 
@@ -217,20 +278,32 @@ clamp = pointwise(
     _clamp,
     x=lambda g, x, min, max: s.where(_inside(x, min, max), g, 0),
     min=lambda g, x, min, max: s.where((x < min) & (True if max is None else min < max), g, 0),
-    max=lambda g, x, min, max: s.where(
-        x > max if min is None else (x > max) | (max < min), g, 0
-    ),
+    max=lambda g, x, min, max: s.where(x > max if min is None else (x > max) | (max < min), g, 0),
     optional=("min", "max"),
     check=_check_clamp,
     node=lambda x, min=None, max=None: (
         "ClampBackward0" if isinstance(min, Tensor) or isinstance(max, Tensor) else "ClampBackward1"
     ),
+    numbers="min max",
+)
+clamp_min = pointwise(
+    lambda x, min: s.maximum(x, min),
+    x=lambda g, x, min: s.where(x >= min, g, 0),
+    min=lambda g, x, min: s.where(x < min, g, 0),
+    numbers="min",
+)
+clamp_max = pointwise(
+    lambda x, max: s.minimum(x, max),
+    x=lambda g, x, max: s.where(x <= max, g, 0),
+    max=lambda g, x, max: s.where(x > max, g, 0),
+    numbers="max",
 )
 where = pointwise(
     lambda condition, a, b: s.where(condition, a, b),
     a=lambda g, condition: s.where(condition, g, 0),
     b=lambda g, condition: s.where(condition, 0, g),
     conditions=("condition",),
+    numbers="a b",
 )
 lerp = pointwise(
     lambda a, b, weight: s.where(
@@ -239,6 +312,7 @@ lerp = pointwise(
     a=lambda g, weight: g * (1 - weight),
     b=lambda g, weight: g * weight,
     weight=lambda g, a, b: g * (b - a),
+    numbers="weight",
 )
 addcmul = pointwise(
     lambda x, tensor1, tensor2, *, value=1: x + value * (tensor1 * tensor2),

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numtorch_kernels import copying, layout, memory
+from numtorch_kernels import copying, layout
 
 from ..dtype import ALIASES, dtype, to_dtype, type_name
 from ..size import contiguous_format, device
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .table import Update, must_be_tensor, op, register_rows
 
 Array = np.ndarray[Any, Any]
@@ -119,11 +119,6 @@ _to_copy = op(
     x=lambda g, x_dtype: g.to(x_dtype),
 )
 clone = op(_clone, x=lambda g: g)
-_unsafe_view = op(
-    lambda x, shape: copying.copy_into(memory.empty(x.shape, x.dtype), x).reshape(shape),
-    node="UnsafeViewBackward0",
-    x=lambda g, x_shape: g.reshape(x_shape),
-)
 _copy = Update(
     _copy_into,
     {
@@ -145,7 +140,9 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 
     Raises RuntimeError if the shapes do not broadcast to this tensor's.
     """
-    if not isinstance(src, Tensor):
+    if isinstance(src, int | float | np.generic):
+        src = wrap(number_array(src, self.dtype), self.dtype)
+    elif not isinstance(src, Tensor):
         must_be_tensor("copy_", "other", 1, src)
     return _copy.inplace(self, src)
 

