@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import autograd, creation, methods, random
+from math import e, inf, nan, pi
+
+from . import autograd, creation, methods, queries, random
 from .autograd.mode import (
     enable_grad,
     inference_mode,
@@ -33,10 +35,14 @@ from .size import (
     preserve_format,
     strided,
 )
+from .random import Generator, default_generator
 from .tensor import Tensor
+
+__version__ = "0.1.0"
 
 globals().update(ALIASES)
 globals().update(FUNCTIONS)
 globals().update(creation.FUNCTIONS)
 globals().update(random.FUNCTIONS)
+globals().update(queries.FUNCTIONS)
 methods.attach()

@@ -92,7 +92,7 @@ def _attach_operators() -> None:
 
 def _primitive(self: Tensor, name: str, operands: tuple[Any, ...]) -> Any:
     """The row of a scalar function, for derivative rules that are called on tensors."""
-    return TABLE[name](*operands)
+    return (TABLE.get(name) or TABLE["_" + name])(*operands)
 
 
 def attach() -> None:

@@ -1,8 +1,8 @@
 """Normal numbers from pairs of uniform ones (Box and Muller, 1958), to the bit as PyTorch has them.
 
 A float32 block takes its logarithm, sine and cosine from the polynomials of Moshier's Cephes
-library (``logf``, ``sinf``, ``cosf``) rather than from :mod:`.scalar`: they round differently in the
-last place, and the same seed is to give the same bits. Where ``fma`` stands is part of that.
+library (``logf``, ``sinf``, ``cosf``) rather than from :mod:`.scalar`: they round differently in
+the last place, and the same seed is to give the same bits. Where ``fma`` stands is part of that.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ COSINE = (4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5)
 
 
 @helper
-def unit_f32(word):  # type: ignore[no-untyped-def]
+def unit_f32(word):
     """A number in [0, 1) from the low 24 bits of an int32."""
     return np.float32(word & 0xFFFFFF) * UNIT_F32
 
 
 @helper
-def unit_f64(word):  # type: ignore[no-untyped-def]
+def unit_f64(word):
     """A number in [0, 1) from two words side by side, the first of which is the high one."""
     return np.float64(((word & 0x1FFFFF) << 32) | ((word >> 32) & 0xFFFFFFFF)) * UNIT_F64
 
 
 @helper
-def log_f32(x):  # type: ignore[no-untyped-def]
+def log_f32(x):
     """The logarithm of a number in (0, 1]."""
     pattern = bits(x)
     exponent = (pattern >> 23) - 126
@@ -73,7 +73,7 @@ def log_f32(x):  # type: ignore[no-untyped-def]
 
 
 @helper
-def sincos_f32(theta):  # type: ignore[no-untyped-def]
+def sincos_f32(theta):
     """The sine and cosine of an angle in [0, 2 pi)."""
     octant = (np.int32(theta * FOUR_OVER_PI) + np.int32(1)) & np.int32(-2)
     turns = -np.float32(octant)
@@ -91,7 +91,8 @@ def sincos_f32(theta):  # type: ignore[no-untyped-def]
     )
 
 
-def block_f32(count, size, k, word, word_outer, word_step, p, p_outer, p_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]  # fmt: skip
+def block_f32(count, size, k, word, word_outer, word_step, p, p_outer, p_step,
+              out, out_outer, out_step):  # fmt: skip
     """Blocks of 16 words become 16 float32 of mean p[0] and standard deviation p[1]."""
     mean, std = p[0], p[1]
     for block in range(count):
@@ -103,7 +104,8 @@ def block_f32(count, size, k, word, word_outer, word_step, p, p_outer, p_step, o
             store(target, i + PAIRS, fma(radius * sine, std, mean))
 
 
-def block_f64(count, size, k, word, word_outer, word_step, p, p_outer, p_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]  # fmt: skip
+def block_f64(count, size, k, word, word_outer, word_step, p, p_outer, p_step,
+              out, out_outer, out_step):  # fmt: skip
     """Blocks of 16 pairs of words become 16 float64 of mean p[0] and standard deviation p[1]."""
     mean, std = p[0], p[1]
     for block in range(count):
@@ -115,7 +117,7 @@ def block_f64(count, size, k, word, word_outer, word_step, p, p_outer, p_step, o
             target[i + PAIRS] = fma(radius * math.sin(theta), std, mean)
 
 
-def pairs(count, size, word, word_outer, word_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
+def pairs(count, size, word, word_outer, word_step, out, out_outer, out_step):
     """Two pairs of words become two standard normal float64."""
     for pair in range(count):
         source, target = offset(word, pair * word_outer), offset(out, pair * out_outer)

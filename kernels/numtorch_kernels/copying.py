@@ -30,14 +30,14 @@ _BAND = 8 * TILE  # rows of a transposed matrix that one task copies
 _SMALLEST_TRANSPOSE = 4096  # elements; below, everything is in the nearest cache anyway
 
 
-def copy(count, x, x_step, out, out_step):  # type: ignore[no-untyped-def]
-    """out = x."""
+def copy(count, x, x_step, out, out_step):
+    """Copies x to out."""
     for i in range(count):
         out[i * out_step] = x[i * x_step]
 
 
-def transpose(count, r, c, x, x_outer, x_r, x_c, out, out_outer, out_r, out_c):  # type: ignore[no-untyped-def]
-    """out = x by tiles: cache lines are read along r and written along c, each once."""
+def transpose(count, r, c, x, x_outer, x_r, x_c, out, out_outer, out_r, out_c):
+    """Copies x to out by tiles: cache lines are read along r and written along c, each once."""
     tile = buffer(x)
     for outer in range(count):
         for r0 in range(0, r, TILE):
@@ -54,7 +54,8 @@ def transpose(count, r, c, x, x_outer, x_r, x_c, out, out_outer, out_r, out_c): 
                         out[target + i * out_r + j * out_c] = tile[i * TILE + j]
 
 
-def keep(count, n, x, x_outer, x_step, first, first_step, last, last_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]  # fmt: skip
+def keep(count, n, x, x_outer, x_step, first, first_step, last, last_step,
+         out, out_outer, out_step):  # fmt: skip
     """Each row keeps its elements from first up to last; the others become 0."""
     for row in range(count):
         low, high = first[row * first_step], last[row * last_step]

@@ -24,7 +24,8 @@ from .microkernel import (
     transpose_block,
 )
 
-# The geometry of tiles and panels, bound for each dtype by `matmul`.
+# The geometry of tiles and panels, bound for each dtype by `matmul`, like `pack` and
+# `prefetch_part`, which use it too.
 ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = 1
 
 # Words of the descriptor of a product that workers share; strides are in elements.
@@ -124,7 +125,6 @@ def multiply_packed(descriptor, worker):
         top, height, left, breadth = claim(d)
 
 
-@helper
 def pack(target, target_row, source, source_row, source_column, rows, columns, width):
     """Copies (rows, columns) of any strides to adjacent rows, filled up to ``width`` with zeros."""
     whole_rows = whole_columns = 0
@@ -142,7 +142,7 @@ def pack(target, target_row, source, source_row, source_column, rows, columns, w
                 transpose_block(
                     SIDE, offset(target, i * target_row + j), target_row, place, source_column
                 )
-    for i in range(rows):
+    for i in range(whole_rows if whole_columns == width else 0, rows):
         row = offset(source, i * source_row)
         for j in range(whole_columns if i < whole_rows else 0, columns):
             target[i * target_row + j] = row[j * source_column]
@@ -150,7 +150,6 @@ def pack(target, target_row, source, source_row, source_column, rows, columns, w
             target[i * target_row + j] = zero(target)
 
 
-@helper
 def prefetch_part(source, source_row, source_column, rows, columns, done, step, total):
     """Fetches into the cache as much of (rows, columns) as ``step`` is of ``total``."""
     if source_column != 1:
@@ -165,7 +164,7 @@ def multiply_vector(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_out
     wide_vectors()
     memory, spare = buffer(a), buffer(a)
     for _ in range(count):
-        if abs(a_m) < abs(a_k):
+        if m > 1 and abs(a_m) < abs(a_k):
             for start in range(0, m, BLOCK):
                 size = min(BLOCK, m - start)
                 for i in range(size):

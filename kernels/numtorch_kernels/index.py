@@ -31,21 +31,24 @@ _COLUMNS = 64  # of a wide row that one task writes
 
 
 @helper
-def assign(old, new):  # type: ignore[no-untyped-def]
+def assign(old, new):
+    """The new value."""
     return new
 
 
 @helper
-def add(old, new):  # type: ignore[no-untyped-def]
+def add(old, new):
+    """The sum."""
     return old + new
 
 
 @helper
-def multiply(old, new):  # type: ignore[no-untyped-def]
+def multiply(old, new):
+    """The product."""
     return old * new
 
 
-def combine(old, new):  # type: ignore[no-untyped-def]
+def combine(old, new):
     """Stands for what becomes of an old value and a new one."""
     raise NotImplementedError
 
@@ -61,8 +64,8 @@ _COMBINE: dict[str, Callable[..., Any]] = {
 _COMBINE_BOOL = _COMBINE | {"sum": maximum, "prod": minimum}
 
 
-def pick(count, one, x, x_step, x_inner, index, index_step, scale, scale_step, out, out_step):  # type: ignore[no-untyped-def]
-    """out[i] = x at index[i] * scale elements from its place.
+def pick(count, one, x, x_step, x_inner, index, index_step, scale, scale_step, out, out_step):
+    """Reads at index * scale elements from each place of x.
 
     x has a core dimension of 1 only because NumPy hands no copies to loops that have one.
     """
@@ -76,7 +79,7 @@ def pick(count, one, x, x_step, x_inner, index, index_step, scale, scale_step, o
 
 
 def drop(count, m, o, c, index, index_outer, index_m, index_o, value, value_outer, value_m, value_c,
-         scale, scale_outer, out, out_outer, out_c):  # type: ignore[no-untyped-def]  # fmt: skip
+         scale, scale_outer, out, out_outer, out_c):  # fmt: skip
     """Combines each value into out at index * scale elements from its place, in order.
 
     There is one index for all columns of a value (o is 1), or one for each.
@@ -98,7 +101,7 @@ def drop(count, m, o, c, index, index_outer, index_m, index_o, value, value_oute
 
 
 def bad_index(count, n, two, index, index_outer, index_step, bounds, bounds_outer, bounds_step,
-              found, found_outer, found_step):  # type: ignore[no-untyped-def]  # fmt: skip
+              found, found_outer, found_step):  # fmt: skip
     """Of each row, whether an index is outside the bounds, and the first that is."""
     low, high = bounds[0], bounds[bounds_step]
     for row in range(count):
@@ -115,21 +118,21 @@ def bad_index(count, n, two, index, index_outer, index_step, bounds, bounds_oute
 
 
 def offset_by(count, index, index_step, size, size_step, stride, stride_step, before, before_step,
-              out, out_step):  # type: ignore[no-untyped-def]  # fmt: skip
-    """out = before + stride * index, where negative indices count from the end."""
+              out, out_step):  # fmt: skip
+    """Adds stride * index to what was before; negative indices count from the end."""
     for i in range(count):
         at = index[i * index_step]
         at += size[i * size_step] * (at < 0)
         out[i * out_step] = before[i * before_step] + at * stride[i * stride_step]
 
 
-def is_true(count, x, x_step, out, out_step):  # type: ignore[no-untyped-def]
+def is_true(count, x, x_step, out, out_step):
     """Whether an element is not 0."""
     for i in range(count):
         out[i * out_step] = x[i * x_step] != zero(x)
 
 
-def count_true(count, n, mask, mask_outer, mask_step, out, out_step):  # type: ignore[no-untyped-def]
+def count_true(count, n, mask, mask_outer, mask_step, out, out_step):
     """How many elements of each row are set."""
     for row in range(count):
         total = 0
@@ -138,7 +141,7 @@ def count_true(count, n, mask, mask_outer, mask_step, out, out_step):  # type: i
         out[row * out_step] = total
 
 
-def locate(count, n, k, mask, mask_outer, mask_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
+def locate(count, n, k, mask, mask_outer, mask_step, out, out_outer, out_step):
     """The positions at which a mask is set; the one element more in out takes what is dropped."""
     for row in range(count):
         found = 0
@@ -147,7 +150,7 @@ def locate(count, n, k, mask, mask_outer, mask_step, out, out_outer, out_step): 
             found += mask[row * mask_outer + i * mask_step]
 
 
-def unravel(count, d, flat, flat_step, sizes, sizes_outer, sizes_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
+def unravel(count, d, flat, flat_step, sizes, sizes_outer, sizes_step, out, out_outer, out_step):
     """Ascending positions in C order become one index per dimension, by division once a row."""
     last = sizes[(d - 1) * sizes_step]
     start = np.int64(0)
@@ -166,29 +169,31 @@ def unravel(count, d, flat, flat_step, sizes, sizes_outer, sizes_step, out, out_
         out[row + (d - 1) * out_step] = position - start
 
 
-def fill_masked(count, x, x_step, mask, mask_step, value, value_step, out, out_step):  # type: ignore[no-untyped-def]
+def fill_masked(count, x, x_step, mask, mask_step, value, value_step, out, out_step):
     """The value where the mask is set, else x."""
     for i in range(count):
         new, old = value[i * value_step], x[i * x_step]
         out[i * out_step] = new if mask[i * mask_step] != 0 else old
 
 
-def not_below(found, wanted):  # type: ignore[no-untyped-def]
+def not_below(found, wanted):
     """Stands for what ends a search: found >= wanted, or found > wanted."""
     raise NotImplementedError
 
 
 @helper
-def at_least(found, wanted):  # type: ignore[no-untyped-def]
+def at_least(found, wanted):
+    """Ends a search before equals."""
     return found >= wanted
 
 
 @helper
-def above(found, wanted):  # type: ignore[no-untyped-def]
+def above(found, wanted):
+    """Ends a search after equals."""
     return found > wanted
 
 
-def search(count, n, x, x_outer, x_step, value, value_step, out, out_step):  # type: ignore[no-untyped-def]
+def search(count, n, x, x_outer, x_step, value, value_step, out, out_step):
     """The first place in each sorted row that is not below a value; NaN is above all."""
     for i in range(count):
         wanted = value[i * value_step]
@@ -202,7 +207,7 @@ def search(count, n, x, x_outer, x_step, value, value_step, out, out_step):  # t
         out[i * out_step] = low
 
 
-def repeat_index(count, n, m, repeats, repeats_outer, repeats_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
+def repeat_index(count, n, m, repeats, repeats_outer, repeats_step, out, out_outer, out_step):
     """Each position as often as repeats says."""
     at = 0
     for i in range(n):
@@ -211,7 +216,7 @@ def repeat_index(count, n, m, repeats, repeats_outer, repeats_step, out, out_out
             at += 1
 
 
-def average(count, n, n_step, keep, keep_step, out, out_step):  # type: ignore[no-untyped-def]
+def average(count, n, n_step, keep, keep_step, out, out_step):
     """Sums over how many values went in, besides the old ones where those are kept."""
     for i in range(count):
         values = n[i * n_step]
@@ -220,18 +225,20 @@ def average(count, n, n_step, keep, keep_step, out, out_step):  # type: ignore[n
             out[i * out_step] = quotient(out[i * out_step], cast(out, total))
 
 
-def quotient(total, count):  # type: ignore[no-untyped-def]
+def quotient(total, count):
     """Stands for true or floor division."""
     raise NotImplementedError
 
 
 @helper
-def true_quotient(total, count):  # type: ignore[no-untyped-def]
+def true_quotient(total, count):
+    """The quotient of floats."""
     return total / count
 
 
 @helper
-def floor_quotient(total, count):  # type: ignore[no-untyped-def]
+def floor_quotient(total, count):
+    """The floor of the quotient of integers."""
     return total // count
 
 
@@ -328,16 +335,15 @@ def _drop(how: str, out: Array, index: Array, value: Array, stride: int) -> None
     where index 0 lies.
     """
     loop = _drop_loop(out.dtype, how)
-    index, value = (
-        aligned(x.copy() if np.may_share_memory(out, x) else x) for x in (index, value)
-    )
+    index, value = (aligned(x.copy() if np.may_share_memory(out, x) else x) for x in (index, value))
     if how == "assign":
         out, value = payload(out), payload(value)
     if out.ndim == 1 and out.size > _COLUMNS and out.size % _COLUMNS == 0:
         out, value = (_cut(x) for x in (out, value))
         if index.shape[-1] > 1:
             index = _cut(index)
-    drive(loop, index, value, _scalar(stride), out, work=value.size)
+    work = value.size if out.ndim > 1 else 0  # what is one row is one task
+    drive(loop, index, value, _scalar(stride), out, work=work)
 
 
 def _cut(x: Array) -> Array:
@@ -469,7 +475,7 @@ def _common_shape(arrays: Sequence[Array]) -> tuple[int, ...]:
 
 
 def _start(x: Array, k: int) -> Array:
-    """Where the first k indices are 0; a view in any case, of one element where no dimension is left."""
+    """The view where the first k indices are 0, of one element if no dimension is left."""
     return x[(0,) * k] if k < x.ndim else x[(*(0,) * (k - 1), slice(1))]
 
 
@@ -486,7 +492,7 @@ def put(out: Array, index: Array, value: Array, accumulate: bool = False) -> Arr
 
 
 def masked_fill(x: Array, mask: Array, value: Array, out: Array | None = None) -> Array:
-    """x with a value, of x's dtype, where the mask is set; into ``out``, which may be x, if given."""
+    """A copy of x, or ``out``, which may be x, with a value of its dtype where the mask is set."""
     if out is None:
         out = memory.empty(_common_shape([x, mask]), x.dtype)
     size = PAYLOADS[x.itemsize]

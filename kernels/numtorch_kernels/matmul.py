@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import gemm, memory, microkernel, threads
-from .build import Loop, gufunc, task
+from .build import Loop, gufunc, meaning, specialise, task
 from .drive import drive
 from .intrinsics import pointer_reader
 from .layout import aligned
@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 
 SERIAL = 1 << 20  # multiply-adds; below, a parallel launch costs more than it saves
-PACKED = 1 << 27  # multiply-adds; from here on, packed copies pay
+PACKED = 1 << 28  # multiply-adds; from here on, packed copies pay
 STREAM = 1 << 15  # elements of a vector product; below, one thread
 DOT_BLOCK = 8192  # elements whose products are summed by one loop
 
@@ -34,7 +34,6 @@ ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a fact
 DEPTH = 256  # of a block of k: a row of A's block is 1 KB of float32
 BLOCK_ROWS = 60 * ROWS  # of packed A: with DEPTH, 360 KB of float32, which a 512 KB cache holds
 _PADDING = 64  # bytes between rows of packed A, so that they do not share cache sets
-
 multiply = Pointwise(lambda a, b: a * b, "multiply")
 
 
@@ -43,7 +42,7 @@ def _geometry(dtype: Dtype) -> dict[str, Any]:
     """What the kernels bind: tiles that fill this CPU's registers."""
     lanes = microkernel.lanes_of(dtype)
     vectors = 4 if microkernel.vector_registers() >= 32 else 2
-    return {
+    geometry = {
         "ROWS": ROWS,
         "VECTORS": vectors,
         "LANES": lanes,
@@ -53,8 +52,13 @@ def _geometry(dtype: Dtype) -> dict[str, Any]:
         "SIDE": min(lanes, 16),
         "LINE": 64 // dtype.itemsize,
         "A_ROW": DEPTH + _PADDING // dtype.itemsize,
-        "multiply_tile": microkernel.multiply_tile,
     }
+    pieces = (gemm.pack, gemm.prefetch_part)
+    bound = {
+        piece.__name__: specialise(piece, geometry, frozenset(), meaning(piece, geometry))
+        for piece in pieces
+    }
+    return {**geometry, **bound, "multiply_tile": microkernel.multiply_tile}
 
 
 @cache
@@ -148,8 +152,11 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         if a.ndim < 2:
             return dot(a, b, out) if b.ndim < 2 else mv(b.swapaxes(-1, -2), a, out)
         return mv(a, b, out)
-    if out is None and max(a.size * b.shape[-1], b.size * a.shape[-2]) < SERIAL:
-        return _in_place(a.dtype).ufunc(a, b)
+    if max(a.size * b.shape[-1], b.size * a.shape[-2]) < SERIAL:
+        if out is None:
+            return _in_place(a.dtype).ufunc(a, b)
+        if out.strides[-1] == out.itemsize:
+            return _in_place(a.dtype).ufunc(a, b, out)
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     c = memory.empty((*stack, a.shape[-2], b.shape[-1]), a.dtype) if out is None else out
     if c.shape[-1] == 1:
@@ -197,11 +204,8 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
         drive(loop, a, x, y, work=work, unit=1)
     else:
         split = (*a.shape[:-2], -1, rows, k)
-        parts = y[..., :whole].reshape(*stack, -1, rows)
-        shared = np.shares_memory(parts, y)
+        parts = y[..., :whole].reshape(*y.shape[:-1], -1, rows)
         drive(loop, a[..., :whole, :].reshape(split), x[..., None, :], parts, work=work, unit=1)
-        if not shared:
-            np.copyto(y[..., :whole], parts.reshape(*stack, whole))
         if whole < m:
             loop.ufunc(a[..., whole:, :], x, y[..., whole:])
     return y

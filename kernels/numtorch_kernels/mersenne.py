@@ -47,14 +47,14 @@ uint32_at = typed_pointer(np.dtype(np.uint32))
 
 
 @helper
-def twisted(high, low, ahead):  # type: ignore[no-untyped-def]
+def twisted(high, low, ahead):
     """The successor of a word, from it, its neighbour and the word 397 places ahead."""
     mixed = (high & 0x80000000) | (low & 0x7FFFFFFF)
     return ahead ^ (mixed >> 1) ^ ((low & 1) * 0x9908B0DF)
 
 
 @helper
-def twist(words):  # type: ignore[no-untyped-def]
+def twist(words):
     """Replaces all words by their successors."""
     for i in range(SIZE - _SHIFT):
         words[i] = twisted(words[i], words[i + 1], words[i + _SHIFT])
@@ -63,7 +63,7 @@ def twist(words):  # type: ignore[no-untyped-def]
     words[SIZE - 1] = twisted(words[SIZE - 1], words[0], words[_SHIFT - 1])
 
 
-def seed_words(count, size, seed, seed_outer, state, state_outer, state_step):  # type: ignore[no-untyped-def]
+def seed_words(count, size, seed, seed_outer, state, state_outer, state_step):
     """Fills a state from a 32-bit seed."""
     words = uint32_at(state)
     words[0] = seed[0]
@@ -74,7 +74,7 @@ def seed_words(count, size, seed, seed_outer, state, state_outer, state_step):  
     state[_NEXT] = 0
 
 
-def draw_words(count, size, n, state, state_outer, state_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
+def draw_words(count, size, n, state, state_outer, state_step, out, out_outer, out_step):
     """Fills out with the next n words and advances the state, which is changed in place."""
     words, drawn = uint32_at(state), uint32_at(out)
     left, position = state[_LEFT], state[_NEXT]

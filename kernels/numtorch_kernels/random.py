@@ -51,48 +51,48 @@ WIDE_PERMUTATION = 0xFFFFFFFF // 20  # likewise
 _LOWEST = -(1 << 63)
 
 
-def unit(word):  # type: ignore[no-untyped-def]
+def unit(word):
     """Stands for ``unit_f32`` or ``unit_f64``, which each build binds."""
     raise NotImplementedError
 
 
-def formula(value, p):  # type: ignore[no-untyped-def]
+def formula(value, p):
     """Stands for what makes a number of a distribution with parameters p[0], p[1]."""
     raise NotImplementedError
 
 
-def spread(count, k, word, word_step, p, p_outer, p_step, out, out_step):  # type: ignore[no-untyped-def]
+def spread(count, k, word, word_step, p, p_outer, p_step, out, out_step):
     """Words become numbers uniform in [p[0], p[1])."""
     low, width = p[0], p[1] - p[0]
     for i in range(count):
         out[i * out_step] = fma(unit(word[i * word_step]), width, low)
 
 
-def invert(count, k, word, word_step, p, p_outer, p_step, out, out_step):  # type: ignore[no-untyped-def]
+def invert(count, k, word, word_step, p, p_outer, p_step, out, out_step):
     """Pairs of words become ``formula(uniform, p)``, computed in float64."""
     for i in range(count):
         out[i * out_step] = cast(out, formula(unit_f64(word[i * word_step]), p))
 
 
-def adapt(count, k, value, value_step, p, p_outer, p_step, out, out_step):  # type: ignore[no-untyped-def]
+def adapt(count, k, value, value_step, p, p_outer, p_step, out, out_step):
     """Numbers become ``formula(number, p)``, computed in float64."""
     for i in range(count):
         out[i * out_step] = cast(out, formula(value[i * value_step], p))
 
 
-def succeed(count, word, word_step, p, p_step, out, out_step):  # type: ignore[no-untyped-def]
+def succeed(count, word, word_step, p, p_step, out, out_step):
     """Words become 1 with probability p, else 0."""
     for i in range(count):
         out[i * out_step] = cast(out, unit(word[i * word_step]) < p[i * p_step])
 
 
 @helper
-def joined(pair):  # type: ignore[no-untyped-def]
+def joined(pair):
     """The 64-bit integer of two words side by side, the first of which is the high one."""
     return np.uint64((pair << 32) | ((pair >> 32) & 0xFFFFFFFF))
 
 
-def wrap(count, k, word, word_step, p, p_outer, p_step, out, out_step):  # type: ignore[no-untyped-def]
+def wrap(count, k, word, word_step, p, p_outer, p_step, out, out_step):
     """Words become integers in [p[0], p[0] + p[1]), for p[1] of at most 2**32.
 
     The quotient is taken in float64, which vectorises: of 32-bit integers its floor is exact.
@@ -104,7 +104,7 @@ def wrap(count, k, word, word_step, p, p_outer, p_step, out, out_step):  # type:
         out[i * out_step] = cast(out, np.int64(rest) + base)
 
 
-def wrap_pairs(count, k, word, word_step, p, p_outer, p_step, out, out_step):  # type: ignore[no-untyped-def]
+def wrap_pairs(count, k, word, word_step, p, p_outer, p_step, out, out_step):
     """Pairs of words become integers in [p[0], p[0] + p[1]); p[1] = 0 stands for 2**64."""
     base, size = p[0], np.uint64(p[1])
     for i in range(count):
@@ -114,7 +114,7 @@ def wrap_pairs(count, k, word, word_step, p, p_outer, p_step, out, out_step):  #
         out[i * out_step] = cast(out, np.int64(value) + base)
 
 
-def shuffle(count, m, n, word, word_outer, word_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
+def shuffle(count, m, n, word, word_outer, word_step, out, out_outer, out_step):
     """Fisher and Yates: each place swaps with a random one at or after it."""
     for i in range(n):
         out[i * out_step] = cast(out, i)
@@ -125,7 +125,7 @@ def shuffle(count, m, n, word, word_outer, word_step, out, out_outer, out_step):
         out[j * out_step] = kept
 
 
-def shuffle_wide(count, m, n, word, word_outer, word_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]
+def shuffle_wide(count, m, n, word, word_outer, word_step, out, out_outer, out_step):
     """Fisher and Yates, inside out: each new number takes a random place among those so far."""
     for i in range(n):
         j = np.int64(joined(word[i * word_step]) % np.uint64(i + 1))
@@ -133,7 +133,7 @@ def shuffle_wide(count, m, n, word, word_outer, word_step, out, out_outer, out_s
         out[j * out_step] = cast(out, i)
 
 
-def race(count, word, word_step, weight, weight_step, out, out_step):  # type: ignore[no-untyped-def]
+def race(count, word, word_step, weight, weight_step, out, out_step):
     """Weights over exponential numbers, of which the largest is at i with probability weight[i]."""
     for i in range(count):
         delay = cast(out, -math.log1p(-unit_f64(word[i * word_step])))
@@ -141,7 +141,7 @@ def race(count, word, word_step, weight, weight_step, out, out_step):  # type: i
 
 
 def spin(count, n, samples, weight, weight_outer, weight_step, word, word_outer, word_step,
-         sums, sums_outer, sums_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]  # fmt: skip
+         sums, sums_outer, sums_step, out, out_outer, out_step):  # fmt: skip
     """Samples with replacement, by searching each row's running sums for uniform numbers."""
     for row in range(count):
         total = weight[row * weight_outer] * 0
@@ -164,31 +164,31 @@ def spin(count, n, samples, weight, weight_outer, weight_step, word, word_outer,
 
 
 @helper
-def exponential_of(value, p):  # type: ignore[no-untyped-def]
+def exponential_of(value, p):
     """By inversion; p[0] is the rate."""
     return -1.0 / p[0] * math.log1p(-value)
 
 
 @helper
-def geometric_of(value, p):  # type: ignore[no-untyped-def]
+def geometric_of(value, p):
     """By inversion; p[0] is the probability of success."""
     return -floor(-(math.log(value) / math.log1p(-p[0])))
 
 
 @helper
-def cauchy_of(value, p):  # type: ignore[no-untyped-def]
+def cauchy_of(value, p):
     """By inversion; p[0] is the median, p[1] the half width."""
     return fma(math.tan(math.pi * (value - 0.5)), p[1], p[0])
 
 
 @helper
-def normal_of(value, p):  # type: ignore[no-untyped-def]
+def normal_of(value, p):
     """Of a standard normal number; p[0] is the mean, p[1] the standard deviation."""
     return fma(value, p[1], p[0])
 
 
 @helper
-def log_normal_of(value, p):  # type: ignore[no-untyped-def]
+def log_normal_of(value, p):
     """Likewise, of the logarithm."""
     return math.exp(fma(value, p[1], p[0]))
 
@@ -261,7 +261,7 @@ def normal(generator: MersenneTwister, out: Array, mean: float = 0.0, std: float
 
 
 def log_normal(generator: MersenneTwister, out: Array, mean: float, std: float) -> Array:
-    """Numbers whose logarithms are normal, made in pairs as :func:`normal` does for small arrays."""
+    """Numbers whose logarithms are normal, made in pairs as small arrays of :func:`normal`."""
     return _of_normals(generator, out, mean, std, log_normal_of)
 
 

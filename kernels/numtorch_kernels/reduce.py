@@ -11,11 +11,11 @@ import math
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 from . import scalar
-from .arithmetic import maximum, minimum
 from .bits import fabs, select, sqrt
 from .intrinsics import helper, highest, lowest, one, zero
 from .reduction import Axes, Reduction
@@ -43,6 +43,40 @@ def _of_width(f32: Any, f64: Any) -> Any:
 exp = _of_width(scalar.exp_f32, scalar.exp_f64)
 log = _of_width(scalar.log_f32, scalar.log_f64)
 power = _of_width(scalar.pow_f32, scalar.pow_f64)
+
+
+def _extreme(name: str, order: str) -> Any:
+    """An intrinsic for the larger or smaller of two numbers; NaN if either is."""
+
+    @intrinsic
+    def choose(_context, a, b):  # type: ignore[no-untyped-def]
+        def codegen(_context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            kind = arguments[0].type
+            if isinstance(a, types.Float):
+                function = builder.module.declare_intrinsic(
+                    f"llvm.{name}", [kind], ir.FunctionType(kind, [kind] * 2)
+                )
+                return builder.call(function, arguments, fastmath=("nsz",))
+            compare = builder.icmp_signed if a.signed else builder.icmp_unsigned
+            return builder.select(compare(order, *arguments), *arguments)
+
+        return a(a, b), codegen
+
+    return choose
+
+
+larger = _extreme("maximum", ">")
+smaller = _extreme("minimum", "<")
+
+
+@helper
+def maximum(a, b):  # type: ignore[no-untyped-def]
+    return larger(a, b)
+
+
+@helper
+def minimum(a, b):  # type: ignore[no-untyped-def]
+    return smaller(a, b)
 
 
 @helper
@@ -147,11 +181,7 @@ NORMS = {
 }
 
 
-def _wide(x: Array, dtype: Dtype | None) -> Dtype:
-    """The dtype asked for, else that of sums: int64 for integers and bool."""
-    if dtype is None:
-        return x.dtype if x.dtype.kind == "f" else INT64
-    return dtype
+_WIDE = {np.dtype(kind): INT64 for kind in (np.int8, np.int16, np.int32, np.uint8, np.bool_)}
 
 
 def _count(x: Array, axes: Axes) -> int:
@@ -161,12 +191,12 @@ def _count(x: Array, axes: Axes) -> int:
 
 def sum(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The sum, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
-    return SUM(x, axes, keepdims, _wide(x, dtype))
+    return SUM(x, axes, keepdims, dtype or _WIDE.get(x.dtype, x.dtype))
 
 
 def prod(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The product, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
-    return PROD(x, axes, keepdims, _wide(x, dtype))
+    return PROD(x, axes, keepdims, dtype or _WIDE.get(x.dtype, x.dtype))
 
 
 def mean(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:

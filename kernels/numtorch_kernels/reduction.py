@@ -11,7 +11,6 @@ bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,23 @@ import numpy as np
 from . import memory
 from .build import Loop, gufunc
 from .drive import drive
-from .intrinsics import BLOCK, cast, helper, levels, offset, buffer
+from .intrinsics import BLOCK, buffer, cast, helper, levels, offset
 from .layout import aligned
 
 Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...]
+Dtype = np.dtype[Any]
+Layout = tuple[bool, bool]
 
-SHARES = 32  # lanes of one result: two 512-bit vectors of float32
-SHORT = 64  # of rows below this length, several are reduced side by side
+SHARES = 64  # lanes of one result: enough to hide the latency of adding, few to add up
+SHORT = 2 * SHARES  # below this length, rows are rather reduced side by side
 LIMIT = 8192  # elements of a chunk: 128 blocks of 64 are what eight levels hold
 SHARED_LIMIT = 4 * LIMIT  # up to this length, one stage costs less than two
+
+# How lanes are chosen: whether they are shares of one result, and whether its elements are adjacent
+SIDE_BY_SIDE: Layout = (False, False)
+SHARED: Layout = (True, False)
+ADJACENT: Layout = (True, True)
 
 
 def reduction(  # type: ignore[no-untyped-def]
@@ -37,13 +43,13 @@ def reduction(  # type: ignore[no-untyped-def]
     """Finishes the combination of n transformed elements for each of ``count`` results.
 
     ``identity``, ``transform``, ``combine`` and ``finish`` define the operation; ``shared`` says
-    whether the lanes are shares of one result.
+    whether the lanes are shares of one result, and ``unit`` whether its elements are adjacent.
     """
     stack, centres = levels(out), buffer(centre)
     width = SHARES if shared else BLOCK
     rows = n // SHARES if shared else n
     row_step = x_inner * SHARES if shared else x_inner
-    step = x_inner if shared else x_outer
+    step = (1 if unit else x_inner) if shared else x_outer
     start = 0
     while start < count:
         at = offset(x, start * x_outer)
@@ -137,23 +143,20 @@ class Reduction:
         self.loops: dict[Any, Loop] = {}
 
     def loop(
-        self,
-        source: np.dtype[Any],
-        target: np.dtype[Any],
-        shared: bool = True,
-        first: bool = True,
-        last: bool = True,
+        self, source: Dtype, target: Dtype, layout: Layout, first: bool = True, last: bool = True
     ) -> Loop:
         """The compiled loop of a stage; only the first transforms, only the last finishes."""
-        key = (source, target, shared, first, last)
+        key = (source, target, layout, first, last)
         loop = self.loops.get(key)
         if loop is None:
+            shared, unit = layout
             bind = {
                 "combine": self.combine,
                 "identity": self.identity,
                 "transform": self.transform if first else element,
                 "finish": self.finish if last else total,
                 "shared": shared,
+                "unit": unit,
             }
             dtypes = (source, target, target, target)
             loop = self.loops[key] = gufunc(reduction, "(n),(),()->()", dtypes, bind=bind)
@@ -164,7 +167,7 @@ class Reduction:
         x: Array,
         axes: Axes,
         keepdims: bool,
-        dtype: np.dtype[Any],
+        dtype: Dtype,
         centre: Array | None = None,
         scale: Array | None = None,
     ) -> Array:
@@ -174,8 +177,14 @@ class Reduction:
         if scale is None:
             scale = _unused[dtype]
         if len(axes) == x.ndim and x.size <= SHARED_LIMIT and x.flags.forc:
+            row = x if x.ndim == 1 else x.ravel("K")
             out = np.empty((), dtype)
-            self.loop(x.dtype, dtype).ufunc(x.ravel("K"), centre, scale, out)
+            layout = ADJACENT if row.strides[0] == row.itemsize else SHARED
+            self.loop(x.dtype, dtype, layout).ufunc(row, centre, scale, out)
+        elif len(axes) == 1 and x.size <= LIMIT:
+            rows = _last(x, axes[0])
+            out = np.empty(rows.shape[:-1], dtype)
+            self.loop(x.dtype, dtype, _layout(rows)).ufunc(rows, centre, scale, out)
         else:
             out = self._staged(*_grouped(aligned(x), axes), dtype, centre, scale)
         if keepdims:
@@ -183,22 +192,21 @@ class Reduction:
             return out.reshape(kept)
         return out
 
-    def _staged(
-        self, x: Array, kept: int, dtype: np.dtype[Any], centre: Array, scale: Array
-    ) -> Array:
+    def _staged(self, x: Array, kept: int, dtype: Dtype, centre: Array, scale: Array) -> Array:
         """The reduction over all but the first ``kept`` axes, the longest of them first."""
         first = True
         while True:
-            longest = max(range(kept, x.ndim), key=x.shape.__getitem__)
-            x = _last(x, longest)
+            if x.ndim > kept + 1:
+                x = _last(x, max(range(kept, x.ndim), key=x.shape.__getitem__))
             outer, n = x.shape[:-1], x.shape[-1]
-            shared = _is_shared(x)
-            staged = n > (SHARED_LIMIT if shared else LIMIT)
-            last = not staged and len(outer) == kept
-            loop = self.loop(x.dtype, dtype, shared, first, last)
-            width = (1,) * (len(outer) - kept)
-            each = centre.reshape(centre.shape + width) if centre.ndim else centre
-            if not staged:
+            layout = _layout(x)
+            cut = n > (LIMIT if layout is SIDE_BY_SIDE else SHARED_LIMIT)
+            last = not cut and len(outer) == kept
+            loop = self.loop(x.dtype, dtype, layout, first, last)
+            each = centre
+            if centre.ndim and not last:
+                each = centre.reshape(centre.shape + (1,) * (len(outer) - kept))
+            if not cut:
                 out = memory.empty(outer, dtype)
                 drive(loop, x, each, scale, out)
             else:
@@ -213,10 +221,10 @@ class Reduction:
             x, first = out, False
 
 
-class _Unused(dict[np.dtype[Any], Array]):
+class _Unused(dict[Dtype, Array]):
     """For each dtype, the operand of those who need none."""
 
-    def __missing__(self, dtype: np.dtype[Any]) -> Array:
+    def __missing__(self, dtype: Dtype) -> Array:
         zero = self[dtype] = np.zeros((), dtype)
         return zero
 
@@ -226,6 +234,8 @@ _unused = _Unused()
 
 def _last(x: Array, axis: int) -> Array:
     """The array with an axis moved behind the others."""
+    if axis == x.ndim - 1:
+        return x
     order = [*range(x.ndim)]
     order.append(order.pop(axis))
     return x.transpose(order)
@@ -251,8 +261,13 @@ def _grouped(x: Array, axes: Axes) -> tuple[Array, int]:
     return x.transpose(kept + order).reshape(shape), len(kept)
 
 
-def _is_shared(x: Array) -> bool:
-    """Whether lanes are shares of one result: not for short rows, nor if kept axes are adjacent."""
-    step = abs(x.strides[-1])
-    others = [abs(s) for s, n in zip(x.strides[:-1], x.shape[:-1], strict=True) if n != 1]
-    return not others or (x.shape[-1] >= SHORT and step <= min(others))
+def _layout(x: Array) -> Layout:
+    """How the lanes of a reduction over the last axis are chosen."""
+    *strides, step = x.strides
+    if strides:
+        if x.shape[-1] < SHORT:
+            return SIDE_BY_SIDE
+        kept = [abs(s) for s, size in zip(strides, x.shape, strict=False) if size != 1]
+        if kept and abs(step) > min(kept):
+            return SIDE_BY_SIDE
+    return ADJACENT if step == x.itemsize else SHARED

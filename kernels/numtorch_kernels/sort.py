@@ -7,6 +7,7 @@ by insertion. Descending order complements the keys, so it is stable as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -35,35 +36,37 @@ uint64_at = typed_pointer(np.dtype(np.uint64))
 
 
 @helper
-def key_small(x):  # type: ignore[no-untyped-def]
+def key_small(x):
     """The key of an integer of at most 32 bits."""
     return np.uint32(np.int64(x) + 0x80000000)
 
 
 @helper
-def key_int64(x):  # type: ignore[no-untyped-def]
+def key_int64(x):
+    """The key of an int64."""
     return np.uint64(x) ^ np.uint64(0x8000000000000000)
 
 
 @helper
-def key_float32(x):  # type: ignore[no-untyped-def]
-    """Adding 0 makes -0 the equal of 0."""
-    if x != x:
+def key_float32(x):
+    """The key of a float32; adding 0 makes -0 the equal of 0."""
+    if math.isnan(x):
         return np.uint32(0xFFFFFFFF)
     pattern = np.int64(bits(x + np.float32(0.0)))
     return np.uint32(~pattern if pattern < 0 else pattern | 0x80000000)
 
 
 @helper
-def key_float64(x):  # type: ignore[no-untyped-def]
-    if x != x:
+def key_float64(x):
+    """Likewise."""
+    if math.isnan(x):
         return np.uint64(0xFFFFFFFFFFFFFFFF)
     pattern = np.uint64(bits(x + 0.0))
     top = np.uint64(0x8000000000000000)
     return ~pattern if pattern & top else pattern | top
 
 
-def key_of(x):  # type: ignore[no-untyped-def]
+def key_of(x):
     """Stands for the key of a dtype."""
     raise NotImplementedError
 
@@ -71,13 +74,30 @@ def key_of(x):  # type: ignore[no-untyped-def]
 WIDTH = 32  # bits of a key; builds for 64-bit dtypes bind 64
 
 
-def keys_at(pointer):  # type: ignore[no-untyped-def]
+def is_nan(x):
+    """Stands for one of the next two."""
+    raise NotImplementedError
+
+
+@helper
+def is_float_nan(x):
+    """Whether a float is NaN."""
+    return math.isnan(x)
+
+
+@helper
+def never(x):
+    """No integer is NaN."""
+    return False
+
+
+def keys_at(pointer):
     """Stands for ``uint32_at`` or ``uint64_at``."""
     raise NotImplementedError
 
 
 @helper
-def insert(n, keys, order):  # type: ignore[no-untyped-def]
+def insert(n, keys, order):
     """Sorts keys, and order with them, by insertion."""
     for i in range(1, n):
         key, index = keys[i], order[i]
@@ -89,7 +109,7 @@ def insert(n, keys, order):  # type: ignore[no-untyped-def]
 
 
 @helper
-def distribute(n, shift, starts, keys, order, new_keys, new_order):  # type: ignore[no-untyped-def]
+def distribute(n, shift, starts, keys, order, new_keys, new_order):
     """One pass of a radix sort; False, and nothing moved, if all keys have the same byte there."""
     for byte in range(RADIX):
         starts[byte] = 0
@@ -112,7 +132,7 @@ def distribute(n, shift, starts, keys, order, new_keys, new_order):  # type: ign
 
 
 @helper
-def sort_keys(width, n, keys, order, other_keys, other_order):  # type: ignore[no-untyped-def]
+def sort_keys(width, n, keys, order, other_keys, other_order):
     """Sorts keys, and order with them; gives whichever order array then holds the result."""
     if n <= SHORT:
         insert(n, keys, order)
@@ -126,8 +146,8 @@ def sort_keys(width, n, keys, order, other_keys, other_order):  # type: ignore[n
 
 
 @helper
-def threshold(width, n, rank, keys):  # type: ignore[no-untyped-def]
-    """The key of a rank, found byte by byte from the top, and its rank among the keys equal to it."""
+def threshold(width, n, rank, keys):
+    """The key of a rank, found byte by byte from the top, and its rank among its equals."""
     counts = words()
     prefix, mask = np.uint64(0), np.uint64(0)
     for step in range(width - 8, -8, -8):
@@ -148,7 +168,7 @@ def threshold(width, n, rank, keys):  # type: ignore[no-untyped-def]
 
 
 def argsort_rows(count, n, m, x, x_outer, x_step, flip, flip_step, spare, spare_outer, spare_step,
-                 order, order_outer, order_step):  # type: ignore[no-untyped-def]  # fmt: skip
+                 order, order_outer, order_step):  # fmt: skip
     """The stable order of each row; spare is three rows of 64 bits to work in."""
     for row in range(count):
         block = offset(spare, row * spare_outer)
@@ -164,7 +184,7 @@ def argsort_rows(count, n, m, x, x_outer, x_step, flip, flip_step, spare, spare_
 
 
 def topk_rows(count, n, m, k, x, x_outer, x_step, flip, flip_step, spare, spare_outer, spare_step,
-              order, order_outer, order_step):  # type: ignore[no-untyped-def]  # fmt: skip
+              order, order_outer, order_step):  # fmt: skip
     """Where the k smallest of each row are, in stable order."""
     for row in range(count):
         block = offset(spare, row * spare_outer)
@@ -188,8 +208,8 @@ def topk_rows(count, n, m, k, x, x_outer, x_step, flip, flip_step, spare, spare_
 
 
 def nth_rows(count, n, m, x, x_outer, x_step, rank, rank_step, spare, spare_outer, spare_step,
-             place, place_step):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Where the element of a rank of each row is, of equal ones the first; -1 stands for the median.
+             place, place_step):  # fmt: skip
+    """Where the element of a rank of each row is, the first of equals; -1 stands for the median.
 
     The median of a row with NaN is its first NaN.
     """
@@ -199,12 +219,12 @@ def nth_rows(count, n, m, x, x_outer, x_step, rank, rank_step, spare, spare_oute
         for i in range(n):
             value = x[row * x_outer + i * x_step]
             keys[i] = key_of(value)
-            if (value != value) & (nan < 0):
+            if nan < 0 and is_nan(value):
                 nan = i
         if rank[0] < 0 and nan >= 0:
             place[row * place_step] = nan
             continue
-        wanted, ties = threshold(WIDTH, n, rank[0] if rank[0] >= 0 else (n - 1) // 2, keys)
+        wanted, _ = threshold(WIDTH, n, rank[0] if rank[0] >= 0 else (n - 1) // 2, keys)
         i = 0
         while np.uint64(keys[i]) != wanted:
             i += 1
@@ -212,7 +232,7 @@ def nth_rows(count, n, m, x, x_outer, x_step, rank, rank_step, spare, spare_oute
 
 
 @helper
-def compare(key_of, c, a, a_step, b, b_step):  # type: ignore[no-untyped-def]
+def compare(key_of, c, a, a_step, b, b_step):
     """-1, 0 or 1 as one row is before, equal to or after another."""
     for j in range(c):
         left, right = key_of(a[j * a_step]), key_of(b[j * b_step])
@@ -222,7 +242,7 @@ def compare(key_of, c, a, a_step, b, b_step):  # type: ignore[no-untyped-def]
 
 
 def argsort_slices(count, n, c, x, x_outer, x_n, x_c, spare, spare_outer, spare_step,
-                   order, order_outer, order_step):  # type: ignore[no-untyped-def]  # fmt: skip
+                   order, order_outer, order_step):  # fmt: skip
     """The lexicographic order of x's rows, by merging ever longer runs."""
     source, target = order, spare
     for i in range(n):
@@ -258,7 +278,7 @@ def argsort_slices(count, n, c, x, x_outer, x_n, x_c, spare, spare_outer, spare_
 
 
 def find_new(count, n, c, x, x_outer, x_n, x_c, order, order_outer, order_step,
-             new, new_outer, new_step):  # type: ignore[no-untyped-def]  # fmt: skip
+             new, new_outer, new_step):  # fmt: skip
     """Whether a row of x differs from the one before it in an order; NaN differs from itself."""
     for i in range(n):
         new[i * new_step] = i == 0
@@ -272,7 +292,7 @@ def find_new(count, n, c, x, x_outer, x_n, x_c, order, order_outer, order_step,
 
 def number_groups(count, n, new, new_outer, new_step, order, order_outer, order_step,
                   group, group_outer, group_step, first, first_outer, first_step,
-                  size, size_outer, size_step, groups, groups_step):  # type: ignore[no-untyped-def]  # fmt: skip
+                  size, size_outer, size_step, groups, groups_step):  # fmt: skip
     """Numbers the runs that ``new`` starts: each element's group, each group's first and size."""
     found = -1
     for i in range(n):
@@ -285,7 +305,7 @@ def number_groups(count, n, new, new_outer, new_step, order, order_outer, order_
     groups[0] = found + 1
 
 
-def longest_run(count, n, x, x_outer, x_step, order, order_outer, order_step, place, place_step):  # type: ignore[no-untyped-def]
+def longest_run(count, n, x, x_outer, x_step, order, order_outer, order_step, place, place_step):
     """Where the last of the most frequent value is, of equally frequent ones the smallest."""
     for row in range(count):
         values, at = offset(x, row * x_outer), offset(order, row * order_outer)
@@ -313,6 +333,7 @@ def _keyed(kernel: Callable[..., Any], signature: str, others: str, dtype: Dtype
     bind = {
         "key_of": _KEYS.get(dtype.name, key_small),
         "keys_at": uint64_at if wide else uint32_at,
+        "is_nan": is_float_nan if dtype.kind == "f" else never,
         "WIDTH": 64 if wide else 32,
     }
     return gufunc(kernel, signature, (dtype, *map(np.dtype, others.split())), bind=bind)
@@ -330,6 +351,11 @@ def _back(x: Array, axis: int) -> Array:
     return x if axis == x.ndim - 1 else contiguous(moved(x, -1, axis))
 
 
+def _work(x: Array) -> int:
+    """What a sort of x is worth to several threads: one row is one task."""
+    return x.size if x.ndim > 1 else 0
+
+
 def _ordered(x: Array, descending: bool, k: int | None) -> Array:
     """The order of the last axis, or of its first k."""
     n = x.shape[-1]
@@ -341,7 +367,7 @@ def _ordered(x: Array, descending: bool, k: int | None) -> Array:
             loop = _keyed(argsort_rows, "(n),(),(m)->(n)", "i8 i8 i8", x.dtype)
         else:
             loop = _keyed(topk_rows, "(n),(),(m)->(k)", "i8 i8 i8", x.dtype)
-        drive(loop, x, flip, spare, order)
+        drive(loop, x, flip, spare, order, work=_work(x))
     return order
 
 
@@ -365,9 +391,7 @@ def sort(x: Array, axis: int, descending: bool = False) -> tuple[Array, Array]:
     return gather(x, axis, order), order
 
 
-def topk(
-    x: Array, k: int, axis: int, largest: bool = True
-) -> tuple[Array, Array]:
+def topk(x: Array, k: int, axis: int, largest: bool = True) -> tuple[Array, Array]:
     """The k largest, or smallest, elements along an axis in order, and where they stood."""
     if x.ndim == 0:
         return contiguous(x), np.zeros((), _INT64)
@@ -395,7 +419,7 @@ def _nth(x: Array, rank: int, axis: int) -> tuple[Array, Array]:
     place = memory.empty(rows.shape[:-1], _INT64)
     spare = memory.empty((*rows.shape[:-1], rows.shape[-1]), _INT64)
     loop = _keyed(nth_rows, "(n),(),(m)->()", "i8 i8 i8", x.dtype)
-    drive(loop, rows, np.array(rank, _INT64), spare, place, work=x.size)
+    drive(loop, rows, np.array(rank, _INT64), spare, place, work=_work(x))
     return _at(x, axis, place), place
 
 
@@ -405,13 +429,13 @@ def _at(x: Array, axis: int, place: Array) -> Array:
 
 
 def mode(x: Array, axis: int) -> tuple[Array, Array]:
-    """The most frequent element along an axis, of several the smallest, and the last place of it."""
+    """The most frequent element along an axis, of several the smallest, and its last place."""
     if x.ndim == 0:
         return contiguous(x), np.zeros((), _INT64)
     rows = _last(x, axis)
     place = memory.empty(rows.shape[:-1], _INT64)
     loop = gufunc(longest_run, "(n),(n)->()", (x.dtype, _INT64, _INT64))
-    drive(loop, rows, _ordered(rows, False, None), place, work=x.size)
+    drive(loop, rows, _ordered(rows, False, None), place, work=_work(x))
     return _at(x, axis, place), place
 
 
@@ -442,9 +466,7 @@ def _slices(x: Array, axis: int | None) -> Array:
     return flat(moved(x, axis, 0)).reshape(x.shape[axis], -1 if x.size else 0)
 
 
-def _groups(
-    x: Array, axis: int | None, slices: Array, order: Array
-) -> tuple[Array, Array, Array]:
+def _groups(x: Array, axis: int | None, slices: Array, order: Array) -> tuple[Array, Array, Array]:
     """What :func:`unique` returns, once an order of the slices is known."""
     n = order.size
     new = memory.empty((n,), _BOOL)

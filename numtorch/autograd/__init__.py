@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from . import graph
+from . import function, graph
 from .calls import backward, grad
+from .function import Function
+from .gradcheck import gradcheck, gradgradcheck
 from .mode import (
     detect_anomaly,
     enable_grad,
@@ -12,12 +14,18 @@ from .mode import (
     set_detect_anomaly,
     set_grad_enabled,
 )
+from .variable import Variable
 
 __all__ = [
+    "Function",
+    "Variable",
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "function",
     "grad",
+    "gradcheck",
+    "gradgradcheck",
     "graph",
     "inference_mode",
     "no_grad",

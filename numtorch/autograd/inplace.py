@@ -15,6 +15,12 @@ _MULTIPLE = (
     "allow the output views to be modified inplace. You should replace the inplace operation by an "
     "out-of-place one."
 )
+_FUNCTION = (
+    " This view was created inside a custom Function (or because an input was returned as-is) and "
+    "the autograd logic to handle view+inplace would override the custom backward associated with "
+    "the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix "
+    "this by cloning the output of the custom Function."
+)
 _NO_GRAD = (
     " with grad mode enabled. Given that this use case is ambiguous and error-prone, it is "
     "forbidden. You can clarify your code by moving both the view and the inplace either both "
@@ -48,9 +54,10 @@ def check_inplace(target: Tensor) -> None:
 
 def refuse_change(target: Tensor, view: View, what: str) -> None:
     """Raises PyTorch's error of a view that neither it nor its base may be changed in place."""
-    if view.kind == "multiple":
+    if view.kind in ("multiple", "function"):
         node = "None" if target._node is None else target._node.stem()
-        raise RuntimeError(f"Output {target._output} of {node} is a view and {what}.{_MULTIPLE}")
+        reason = _MULTIPLE if view.kind == "multiple" else _FUNCTION
+        raise RuntimeError(f"Output {target._output} of {node} is a view and {what}.{reason}")
     if view.kind == "no_grad":
         raise RuntimeError(f"A view was created in no_grad mode and {what}{_NO_GRAD}")
 

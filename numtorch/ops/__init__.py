@@ -1,7 +1,8 @@
 """The table of operations: one row an operation, in families that mirror the kernels'.
 
 A family module names its rows by ``register_rows``. What it composes of rows stands in its
-``FUNCTIONS`` (for the package's namespace) and ``METHODS`` (for tensors).
+``FUNCTIONS`` (for the package's namespace) and ``METHODS`` (for tensors). Rows whose names begin with
+an underscore are called by those and by rules only.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from . import aliases, arithmetic, conversion, elementary, joining, linear, shaping, views
+from . import activation, aliases, arithmetic, conversion, elementary, indexing, joining, linear, reduction, shaping, views
 from .table import TABLE
 
-FAMILIES: tuple[ModuleType, ...] = (aliases, arithmetic, elementary, conversion, views, joining, shaping, linear)
-INTERNAL = ("trunc_divide", "strided_part", "strided_scatter")  # rows that rules alone call
+FAMILIES: tuple[ModuleType, ...] = (activation, aliases, arithmetic, elementary, conversion, views, joining, shaping, indexing, linear, reduction)
 
 
 def _gathered(name: str) -> dict[str, Callable[..., Any]]:
@@ -22,6 +22,6 @@ def _gathered(name: str) -> dict[str, Callable[..., Any]]:
     return {key: value for family in FAMILIES for key, value in getattr(family, name, {}).items()}
 
 
-ROWS = {name: row.function for name, row in TABLE.items() if name[0] != "_" and name not in INTERNAL}
+ROWS = {name: row.function for name, row in TABLE.items() if name[0] != "_"}
 FUNCTIONS = ROWS | _gathered("FUNCTIONS")
 METHODS = ROWS | _gathered("METHODS")

@@ -19,14 +19,14 @@ _GELU_SLOPE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715  # of the approximat
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. (2017)
 
 
-def _floating(x: Expr) -> Expr:
+def floating(x: Expr) -> Expr:
     """The operand; the error of an undefined operation if it is not floating point."""
     if x.dtype.kind != "f":
         raise TypeError(f"the function is not defined for {x.dtype.name}")
     return x
 
 
-def _softplus(x: Any) -> Any:
+def softplus_of(x: Any) -> Any:
     """log(1 + exp(x)) without overflow."""
     return s.maximum(x, 0) + s.log1p(s.exp(-s.abs(x)))
 
@@ -67,25 +67,25 @@ hardtanh = pointwise(
 )
 threshold = pointwise(_threshold, x=lambda g, x, threshold: s.where(x <= threshold, 0, g))
 leaky_relu = pointwise(
-    lambda x, negative_slope=0.01: s.where(_floating(x) > 0, x, x * negative_slope),
+    lambda x, negative_slope=0.01: s.where(floating(x) > 0, x, x * negative_slope),
     x=lambda g, x, negative_slope: s.where(x > 0, g, g * negative_slope),
 )
 _prelu_kernel = pointwise(
-    lambda x, weight: s.where(_floating(x) > 0, x, weight * x),
+    lambda x, weight: s.where(floating(x) > 0, x, weight * x),
     x=lambda g, x, weight: s.where(x > 0, g, weight * g),
     weight=lambda g, x: s.where(x > 0, 0, x * g),
     node="PreluKernelBackward0",
 )
 hardsigmoid = pointwise(
-    lambda x: s.minimum(s.maximum(_floating(x) + 3, 0), 6) / 6,
+    lambda x: s.minimum(s.maximum(floating(x) + 3, 0), 6) / 6,
     x=lambda g, x: s.where((x > -3) & (x < 3), g / 6, 0),
 )
 hardswish = pointwise(
-    lambda x: _floating(x) * s.minimum(s.maximum(x + 3, 0), 6) / 6,
+    lambda x: floating(x) * s.minimum(s.maximum(x + 3, 0), 6) / 6,
     x=lambda g, x: s.where(x <= -3, 0, s.where(x < 3, g * (x / 3 + 0.5), g)),
 )
 hardshrink = pointwise(
-    lambda x, lambd=0.5: s.where((_floating(x) >= -lambd) & (x <= lambd), 0, x),
+    lambda x, lambd=0.5: s.where((floating(x) >= -lambd) & (x <= lambd), 0, x),
     x=lambda g, x, lambd: s.where((x >= -lambd) & (x <= lambd), 0, g),
 )
 
@@ -100,7 +100,7 @@ def _check_softshrink(x: Any, lambd: float = 0.5) -> None:
 
 softshrink = pointwise(
     lambda x, lambd=0.5: s.where(
-        _floating(x) > lambd, x - lambd, s.where(x < -lambd, x + lambd, x * 0)
+        floating(x) > lambd, x - lambd, s.where(x < -lambd, x + lambd, x * 0)
     ),
     x=lambda g, x, lambd: s.where((x >= -lambd) & (x <= lambd), 0, g),
     check_parameters=_check_softshrink,
@@ -116,16 +116,16 @@ def _check_celu(x: Any, alpha: float = 1.0) -> None:
 
 
 elu = pointwise(
-    lambda x, alpha=1.0: s.where(_floating(x) > 0, x, alpha * s.expm1(x)),
+    lambda x, alpha=1.0: s.where(floating(x) > 0, x, alpha * s.expm1(x)),
     x=lambda g, x, alpha: s.where(x <= 0, g * (alpha * _exponential_below(x)), g),
 )
 selu = pointwise(
-    lambda x: _SELU_SCALE * s.where(_floating(x) > 0, x, _SELU_ALPHA * s.expm1(x)),
+    lambda x: _SELU_SCALE * s.where(floating(x) > 0, x, _SELU_ALPHA * s.expm1(x)),
     x=lambda g, x: g * (_SELU_SCALE * s.where(x <= 0, _SELU_ALPHA * _exponential_below(x), 1)),
     node="EluBackward0",
 )
 celu = pointwise(
-    lambda x, alpha=1.0: s.where(_floating(x) > 0, x, alpha * s.expm1(x / alpha)),
+    lambda x, alpha=1.0: s.where(floating(x) > 0, x, alpha * s.expm1(x / alpha)),
     x=lambda g, x, alpha: s.where(x <= 0, g * _exponential_below(x / alpha), g),
     check_parameters=_check_celu,
 )
@@ -138,8 +138,8 @@ def _check_gelu(x: Any, approximate: str = "none") -> None:
 
 def _gelu(x: Any, *, approximate: str = "none") -> Any:
     if approximate == "none":
-        return _floating(x) * (0.5 * (1 + s.erf(x * _SQRT_HALF)))
-    return 0.5 * _floating(x) * (1 + s.tanh(_GELU_SLOPE * (x + _GELU_CUBIC * (x * x * x))))
+        return floating(x) * (0.5 * (1 + s.erf(x * _SQRT_HALF)))
+    return 0.5 * floating(x) * (1 + s.tanh(_GELU_SLOPE * (x + _GELU_CUBIC * (x * x * x))))
 
 
 def _gelu_derivative(g: Any, x: Any, approximate: str) -> Any:
@@ -152,24 +152,24 @@ def _gelu_derivative(g: Any, x: Any, approximate: str) -> Any:
 
 
 def _mish_derivative(g: Any, x: Any) -> Any:
-    bend = s.tanh(_softplus(x))
+    bend = s.tanh(softplus_of(x))
     return g * (bend + x * s.sigmoid(x) * (1 - bend * bend))
 
 
 gelu = pointwise(_gelu, x=_gelu_derivative, check_parameters=_check_gelu)
 silu = pointwise(
-    lambda x: _floating(x) * s.sigmoid(x),
+    lambda x: floating(x) * s.sigmoid(x),
     x=lambda g, x: g * (s.sigmoid(x) * (1 + x * (1 - s.sigmoid(x)))),
 )
-mish = pointwise(lambda x: _floating(x) * s.tanh(_softplus(x)), x=_mish_derivative)
+mish = pointwise(lambda x: floating(x) * s.tanh(softplus_of(x)), x=_mish_derivative)
 softplus = pointwise(
     lambda x, beta=1.0, threshold=20.0: s.where(
-        _floating(x) * beta > threshold, x, _softplus(x * beta) / beta
+        floating(x) * beta > threshold, x, softplus_of(x * beta) / beta
     ),
     x=lambda g, x, beta, threshold: s.where(x * beta > threshold, g, g * s.sigmoid(x * beta)),
 )
 logsigmoid = pointwise(
-    lambda x: -_softplus(-_floating(x)),
+    lambda x: -softplus_of(-floating(x)),
     x=lambda g, x: g * s.sigmoid(-x),
     node="LogSigmoidBackward0",
 )
@@ -186,7 +186,7 @@ tanhshrink = pointwise(
     node="SubBackward0",
 )
 _gated = pointwise(
-    lambda a, b: _floating(a) * s.sigmoid(b),
+    lambda a, b: floating(a) * s.sigmoid(b),
     a=lambda g, b: g * s.sigmoid(b),
     b=lambda g, a, b: g * (a * (s.sigmoid(b) * (1 - s.sigmoid(b)))),
     node="GluBackward0",

@@ -165,7 +165,7 @@ fmod = pointwise(
     check=_check_divisor,
     numbers="b",
 )
-trunc_divide = pointwise(
+_trunc_divide = pointwise(
     lambda a, b: s.trunc_divide(a, b),
     a=lambda g: g * 0,
     b=lambda g: g * 0,

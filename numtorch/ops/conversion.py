@@ -233,6 +233,7 @@ def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     return self
 
 
+fill.refuses_overlap = zero.refuses_overlap = False
 register_rows(globals())
 
 CASTS = ALIASES | {"char": ALIASES["int8"], "byte": ALIASES["uint8"]}

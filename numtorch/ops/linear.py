@@ -179,7 +179,7 @@ bmm = op(
     x=lambda g, mat2: bmm(g, mat2.transpose(1, 2)),
     mat2=lambda g, x: bmm(x.transpose(1, 2), g),
 )
-broadcast_product = op(
+_matmul_row = op(
     _broadcast_product, node="UnsafeViewBackward0", x=_left_gradient, mat2=_right_gradient
 )
 
@@ -213,7 +213,7 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
         return dot.function(input, other, out=out)
     if dims == (1, 2) and out is None:
         return mm(input.unsqueeze(0), other).squeeze(0)  # type: ignore[attr-defined]
-    return broadcast_product.function(input, other, out=out)
+    return _matmul_row.function(input, other, out=out)
 
 
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:

@@ -8,16 +8,14 @@ from math import prod as product
 from typing import Any
 
 import numpy as np
-from numtorch_kernels import argreduce, reduce
+from numtorch_kernels import reduce
 from numtorch_kernels import symbols as s
 
 from ..dtype import from_numpy_dtype, to_dtype
 from ..size import Size
 from ..tensor import Tensor, normalized_dim
 from .apply import scalar_type
-from .arithmetic import maximum, minimum
 from .joining import cat
-from .named import named_result
 from .table import op, register_rows
 
 Array = np.ndarray[Any, Any]
@@ -76,7 +74,7 @@ def _floating(function: str, x: Array, dtype: Any = None) -> np.dtype[Any]:
     return kind.numpy
 
 
-def _nonempty(function: str, x: Array, dim: Any) -> tuple[int, ...]:
+def nonempty(function: str, x: Array, dim: Any) -> tuple[int, ...]:
     """The axes, none of which may be empty."""
     if dim is None and not x.size:
         raise RuntimeError(
@@ -217,9 +215,9 @@ def _pair_gradient(grads: Any, x: Tensor, first: Any, dim: Any, keepdim: bool) -
     return total
 
 
-var_row = op(_var, x=_var_gradient, node="VarBackward0")
-std_row = op(_std, x=_std_gradient, node="StdBackward0")
-var_mean_row = op(
+_var_row = op(_var, x=_var_gradient, node="VarBackward0")
+_std_row = op(_std, x=_std_gradient, node="StdBackward0")
+_var_mean_row = op(
     _var_mean,
     outputs=("var", "mean"),
     node="VarMeanBackward0",
@@ -227,7 +225,7 @@ var_mean_row = op(
         g, x, lambda each: _var_gradient(each, x, dim, correction, keepdim), dim, keepdim
     ),
 )
-std_mean_row = op(
+_std_mean_row = op(
     _std_mean,
     outputs=("std", "mean"),
     node="StdMeanBackward0",
@@ -258,119 +256,6 @@ def _spread_function(name: str, row: Any) -> Any:
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"The {name} over dimensions, of size - ``correction`` degrees of freedom."
     return function
-
-
-# ---------------------------------------------------------------------- extremes
-
-
-def _evenly(g: Tensor, x: Tensor, y: Tensor, dim: Any, keepdim: bool) -> Tensor:
-    """The gradient shared evenly among the elements that equal the extreme."""
-    chosen = x == restored(y, x.shape, dim, keepdim)
-    count = sum(chosen, dim, True) if x.ndim else sum(chosen)
-    return restored(g, x.shape, dim, keepdim) * chosen / count  # type: ignore[operator, attr-defined]
-
-
-def _amax(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
-    return reduce.amax(x, _nonempty("amax", x, dim if dim != () else None), keepdim)
-
-
-def _amin(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
-    return reduce.amin(x, _nonempty("amin", x, dim if dim != () else None), keepdim)
-
-
-amax = op(_amax, x=_evenly)
-amin = op(_amin, x=_evenly)
-max_all = op(
-    lambda x: reduce.amax(x, _nonempty("max", x, None)),
-    x=lambda g, x, y: _evenly(g, x, y, None, False),
-    node="MaxBackward1",
-)
-min_all = op(
-    lambda x: reduce.amin(x, _nonempty("min", x, None)),
-    x=lambda g, x, y: _evenly(g, x, y, None, False),
-    node="MinBackward1",
-)
-
-
-def _chosen(g: Tensor, x_shape: Size, indices: Tensor, dim: int, keepdim: bool) -> Tensor:
-    """Zeros with g at the indices along a dimension."""
-    if not x_shape:
-        return g
-    g = restored(g, x_shape, dim, keepdim)
-    where = restored(indices, x_shape, dim, keepdim)
-    return g.new_zeros(x_shape).scatter(dim, where, g)  # type: ignore[attr-defined]
-
-
-def _along(name: str, kernel: Any) -> Any:
-    """The forward of a reduction that gives values and indices along one dimension."""
-
-    def forward(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
-        if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
-            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
-        (axis,) = _nonempty(name, x, dim) or (0,)
-        if not x.ndim:
-            return x.copy(), np.zeros((), np.int64)
-        return kernel(x, axis, keepdim)
-
-    return forward
-
-
-max_along = op(
-    _along("max", argreduce.max),
-    outputs=("values", "indices"),
-    pack=named_result("max", "values", "indices"),
-    node="MaxBackward0",
-    x=_chosen,
-)
-min_along = op(
-    _along("min", argreduce.min),
-    outputs=("values", "indices"),
-    pack=named_result("min", "values", "indices"),
-    node="MinBackward0",
-    x=_chosen,
-)
-
-
-def _extreme_function(name: str, whole: Any, along: Any, pairwise: Any) -> Any:
-    """``max`` and ``min``, each three functions by what follows the input."""
-
-    def function(input: Tensor, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        kwargs = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in kwargs.items()}
-        other = kwargs.get("other", args[0] if args else None)
-        if isinstance(other, Tensor):
-            return pairwise.function(input, other, out=out)
-        if args or kwargs:
-            return along.function(input, *args, out=out, **kwargs)
-        return whole.function(input, out=out)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = (
-        f"The {name}imum of all elements; with ``dim``, (values, indices) along it; with another "
-        "tensor, element by element."
-    )
-    return function
-
-
-def _index_of(name: str, kernel: Any) -> Any:
-    def forward(x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
-        if dim is not None and (not isinstance(dim, int | np.integer) or isinstance(dim, bool)):
-            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
-        if x.dtype.kind == "b":
-            raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
-        if dim is None and not x.size:
-            raise IndexError(
-                f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
-            )
-        axes = _nonempty(name, x, dim)
-        if not x.ndim:
-            return np.zeros((), np.int64)
-        return kernel(x, None if dim is None else axes[0], keepdim)
-
-    return forward
-
-
-argmax = op(_index_of("argmax", argreduce.argmax))
-argmin = op(_index_of("argmin", argreduce.argmin))
 
 
 # ---------------------------------------------------------------------- logic and counts
@@ -433,7 +318,7 @@ def _norm_gradient(g: Tensor, x: Tensor, y: Tensor, ord: float, dim: Any, keepdi
     return s.where(y == 0, 0, x * size ** (ord - 2) * (g / y ** (ord - 1)))  # type: ignore[operator]
 
 
-vector_norm = op(_vector_norm, x=_norm_gradient, node="LinalgVectorNormBackward0")
+_vector_norm_row = op(_vector_norm, x=_norm_gradient, node="LinalgVectorNormBackward0")
 
 
 def _logsumexp(x: Array, dim: Dims, keepdim: bool = False) -> Array:
@@ -470,7 +355,7 @@ def norm(
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
     order = 2.0 if p is None or isinstance(p, str) else p
-    return vector_norm.function(input, order, dim, keepdim, dtype=dtype, out=out)
+    return _vector_norm_row.function(input, order, dim, keepdim, dtype=dtype, out=out)
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
@@ -507,12 +392,10 @@ def allclose(
 
 
 FUNCTIONS = {
-    "var": _spread_function("var", var_row),
-    "std": _spread_function("std", std_row),
-    "var_mean": _spread_function("var_mean", var_mean_row),
-    "std_mean": _spread_function("std_mean", std_mean_row),
-    "max": _extreme_function("max", max_all, max_along, maximum),
-    "min": _extreme_function("min", min_all, min_along, minimum),
+    "var": _spread_function("var", _var_row),
+    "std": _spread_function("std", _std_row),
+    "var_mean": _spread_function("var_mean", _var_mean_row),
+    "std_mean": _spread_function("std_mean", _std_mean_row),
     "norm": norm,
     "equal": equal,
     "isclose": isclose,

@@ -103,6 +103,8 @@ class Op:
         self.parameters = list(parameters.values())
         self.names = list(parameters)
         self.defaults = [p.default for p in self.parameters]
+        self._gathers = self.parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
+        self._positional = sum(p.kind is not p.KEYWORD_ONLY for p in self.parameters)
         self.differentiable = [self.names.index(name) for name in rules]
         self._recipes: dict[Any, Recipe] = {}
         self.function: Callable[..., Any]
@@ -132,7 +134,13 @@ class Op:
         """The result for these arguments, as ndarrays."""
         if self.check is not None:
             self.check(*arguments)
-        return self._forward(*[_array_of(x) for x in arguments])
+        values = [_array_of(x) for x in arguments]
+        if self._gathers:
+            return self._forward(*values[:-1], *values[-1])
+        if len(values) <= self._positional:
+            return self._forward(*values)
+        named = dict(zip(self.names[self._positional :], values[self._positional :], strict=False))
+        return self._forward(*values[: self._positional], **named)
 
     def compute(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as a tensor or a tuple of them."""
@@ -213,22 +221,33 @@ class Update(Op):
     Out of place it works on a copy; so one function of an array serves both twins.
     """
 
+    refuses_overlap = True  # whether the order of writes to one place would show
+
     def forward(self, arguments: tuple[Any, ...]) -> Any:
+        if self.check is not None:
+            self.check(*arguments)
         x, *others = arguments
         target = copying.copy_into(layout.result(x._array.shape, x._array.dtype, (x._array,)), x._array)
         self._forward(target, *[_array_of(each) for each in others])
         return target
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
-        array = target._array
-        if 0 in array.strides and any(
-            n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True)
-        ):
-            raise RuntimeError(
-                "unsupported operation: more than one element of the written-to tensor refers to a "
-                "single memory location. Please clone() the tensor before performing the operation."
-            )
-        self._forward(array, *[_array_of(each) for each in arguments[1:]])
+        if self.check is not None:
+            self.check(*arguments)
+        if self.refuses_overlap:
+            refuse_overlap(target._array)
+        self._forward(target._array, *[_array_of(each) for each in arguments[1:]])
+
+
+def refuse_overlap(array: Array) -> None:
+    """Raises PyTorch's error where elements that are to be written share memory."""
+    if 0 in array.strides and any(
+        n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True)
+    ):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory location. Please clone() the tensor before performing the operation."
+        )
 
 
 def _incoming(grads: Grads, node: OpNode) -> Any:
@@ -287,7 +306,7 @@ def _make_function(op: Op, name: str, path: str) -> Callable[..., Any]:
             spelled += "_"
         if parameter.kind is parameter.VAR_POSITIONAL:
             head.append(f"*{spelled}")
-            values.append(f"*_spread({spelled})" if op.names[-1] == spelled else spelled)
+            values.append(f"_spread({spelled})")
             star = True
             continue
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
@@ -334,13 +353,22 @@ def spread(values: tuple[Any, ...]) -> tuple[Any, ...]:
 def _respell(function: Callable[..., Any], others: dict[str, Any], given: dict[str, Any]) -> Any:
     """Calls again with NumPy's keywords replaced by PyTorch's; TypeError for unknown ones."""
     code = function.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    count = code.co_argcount + code.co_kwonlyargcount
+    names = code.co_varnames[:count]
+    gathered = code.co_varnames[count] if code.co_flags & inspect.CO_VARARGS else None
     arguments = {name: given[name] for name in names}
+    sizes = given[gathered] if gathered else ()
     for name, value in others.items():
-        spelled = SPELLINGS.get(name)
-        if spelled not in names:
+        spelled = name if name == gathered else SPELLINGS.get(name)
+        if spelled is not None and spelled == gathered:
+            sizes = (value,)
+        elif spelled in names:
+            arguments[spelled] = value
+        else:
             unexpected(function.__name__, name)
-        arguments[spelled] = value
+    if gathered:
+        first = [arguments.pop(name) for name in code.co_varnames[: code.co_argcount]]
+        return function(*first, *sizes, **arguments)
     return function(**arguments)
 
 

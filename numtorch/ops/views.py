@@ -12,6 +12,7 @@ from numtorch_kernels import memory
 
 from ..autograd.inplace import CopySlices, move, refuse_change
 from ..autograd.mode import mode
+from ..dtype import TENSOR_TYPES
 from ..size import Size
 from ..tensor import Tensor, View, normalized_dim
 from .apply import record, write
@@ -119,11 +120,11 @@ def _strided_scatter(
 
 
 def _without_part(g: Tensor, size: Any, stride: Any, storage_offset: int, layout: Any) -> Tensor:
-    zeros = strided_part(g, size, stride, storage_offset, layout) * 0
-    return strided_scatter(g, zeros, size, stride, storage_offset, layout)
+    zeros = _strided_part_row(g, size, stride, storage_offset, layout) * 0
+    return _strided_scatter_row(g, zeros, size, stride, storage_offset, layout)
 
 
-strided_part = Op(
+_strided_part_row = Op(
     _strided_part,
     {
         "x": lambda g, x_shape, size, stride, storage_offset, layout: _scattered(
@@ -132,17 +133,17 @@ strided_part = Op(
     },
     node="AsStridedBackward0",
 )
-strided_scatter = Op(
+_strided_scatter_row = Op(
     _strided_scatter,
     {
         "x": _without_part,
-        "source": lambda g, size, stride, storage_offset, layout: strided_part(
+        "source": lambda g, size, stride, storage_offset, layout: _strided_part_row(
             g, size, stride, storage_offset, layout
         ),
     },
 )
-CopySlices.as_strided = strided_part
-CopySlices.scatter = strided_scatter
+CopySlices.as_strided = _strided_part_row
+CopySlices.scatter = _strided_scatter_row
 
 
 def _scattered(
@@ -150,7 +151,7 @@ def _scattered(
 ) -> Tensor:
     """Zeros of a shape and layout with g in the strided part."""
     zeros = g.new_zeros(shape)  # type: ignore[attr-defined]
-    return strided_scatter(zeros, g, size, stride, offset, layout)
+    return _strided_scatter_row(zeros, g, size, stride, offset, layout)
 
 
 def _packed(shape: Sequence[int]) -> tuple[int, ...]:
@@ -184,7 +185,7 @@ def refresh_view(self: Tensor) -> None:
     if layout == _packed(base.shape):
         move(self, record(as_strided, place, (fresh,)))
     else:
-        move(self, record(strided_part, (*place, layout), (fresh,)))
+        move(self, record(_strided_part_row, (*place, layout), (fresh,)))
 
 
 # ---------------------------------------------------------------------- shapes
@@ -279,12 +280,14 @@ def _squeeze_node(x: Any, dim: Any = None) -> str:
     return "SqueezeBackward0" if dim is None else f"SqueezeBackward{1 if isinstance(dim, int) else 2}"
 
 
-def expanded_size(shape: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+def expanded_size(
+    shape: Sequence[int], sizes: Sequence[int], kind: str = "torch.FloatTensor"
+) -> tuple[int, ...]:
     """The sizes with -1 replaced; RuntimeError where the shape does not expand to them."""
     missing = len(sizes) - len(shape)
     if missing < 0:
         raise RuntimeError(
-            f"expand(torch.FloatTensor{{{list(shape)}}}, size={list(sizes)}): the number of sizes "
+            f"expand({kind}{{{list(shape)}}}, size={list(sizes)}): the number of sizes "
             f"provided ({len(sizes)}) must be greater or equal to the number of dimensions in the "
             f"tensor ({len(shape)})"
         )
@@ -310,7 +313,7 @@ def expanded_size(shape: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]
 
 
 def _expand(x: Array, *size: int) -> Array:
-    shape = expanded_size(x.shape, size)
+    shape = expanded_size(x.shape, size, TENSOR_TYPES[x.dtype.name])
     missing = len(shape) - x.ndim
     steps = [0] * missing + [
         0 if had == 1 and wanted != 1 else step

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+
 from ..autograd.graph import RemovableHandle
 from ..autograd.mode import enable_grad, no_grad
-from ..dtype import type_name
+from ..dtype import TENSOR_TYPES, type_name
 from ..nn.module import clear_grad
-from ..dtype import TENSOR_TYPES
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 
+Array = np.ndarray[Any, Any]
 Group = dict[str, Any]
 Hooks = OrderedDict[int, Callable[..., Any]]
 
@@ -241,6 +243,29 @@ def _fitted(value: Any, parameter: Tensor, key: str = "") -> Any:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return type(value)(_fitted(each, parameter) for each in value)  # type: ignore[call-arg]
     return value
+
+
+def zeros_of(parameter: Tensor) -> Tensor:
+    """Zeros like a parameter, for its state."""
+    return wrap(np.zeros_like(parameter._array), parameter.dtype)
+
+
+Alike = tuple[list[Array], list[Array], list[Tensor]]
+
+
+def alike(parameters: Sequence[Tensor], key: Callable[[Tensor], Any]) -> list[Alike]:
+    """The parameters in groups of one dtype and key: their arrays, their gradients, themselves."""
+    groups: dict[Any, Alike] = {}
+    for parameter in parameters:
+        arrays, grads, members = groups.setdefault(
+            (parameter.dtype, key(parameter)), ([], [], [])
+        )
+        grad = parameter._grad
+        assert grad is not None
+        arrays.append(parameter._array)
+        grads.append(grad._array)
+        members.append(parameter)
+    return list(groups.values())
 
 
 def number(value: Any) -> float:

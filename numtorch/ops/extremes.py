@@ -1,0 +1,136 @@
+"""Rows: the largest and the smallest, their places, and the gradients that go there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numtorch_kernels import argreduce, reduce
+
+from ..size import Size
+from ..tensor import Tensor
+from .arithmetic import maximum, minimum
+from .named import named_result
+from .reduction import nonempty, restored, sum
+from .table import op, register_rows
+
+Array = np.ndarray[Any, Any]
+
+
+def _evenly(g: Tensor, x: Tensor, y: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    """The gradient shared evenly among the elements that equal the extreme."""
+    chosen = x == restored(y, x.shape, dim, keepdim)
+    count = sum(chosen, dim, True) if x.ndim else sum(chosen)
+    return restored(g, x.shape, dim, keepdim) * chosen / count  # type: ignore[operator, attr-defined]
+
+
+def _amax(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
+    return reduce.amax(x, nonempty("amax", x, dim if dim != () else None), keepdim)
+
+
+def _amin(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
+    return reduce.amin(x, nonempty("amin", x, dim if dim != () else None), keepdim)
+
+
+amax = op(_amax, x=_evenly)
+amin = op(_amin, x=_evenly)
+_max_all = op(
+    lambda x: reduce.amax(x, nonempty("max", x, None)),
+    x=lambda g, x, y: _evenly(g, x, y, None, False),
+    node="MaxBackward1",
+)
+_min_all = op(
+    lambda x: reduce.amin(x, nonempty("min", x, None)),
+    x=lambda g, x, y: _evenly(g, x, y, None, False),
+    node="MinBackward1",
+)
+
+
+def _chosen(g: Tensor, x_shape: Size, indices: Tensor, dim: int, keepdim: bool) -> Tensor:
+    """Zeros with g at the indices along a dimension."""
+    if not x_shape:
+        return g
+    g = restored(g, x_shape, dim, keepdim)
+    where = restored(indices, x_shape, dim, keepdim)
+    return g.new_zeros(x_shape).scatter(dim, where, g)  # type: ignore[attr-defined]
+
+
+def _along(name: str, kernel: Any) -> Any:
+    """The forward of a reduction that gives values and indices along one dimension."""
+
+    def forward(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+        if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+        (axis,) = nonempty(name, x, dim) or (0,)
+        if not x.ndim:
+            return x.copy(), np.zeros((), np.int64)
+        return kernel(x, axis, keepdim)
+
+    return forward
+
+
+_max_along = op(
+    _along("max", argreduce.max),
+    outputs=("values", "indices"),
+    pack=named_result("max", "values", "indices"),
+    node="MaxBackward0",
+    x=_chosen,
+)
+_min_along = op(
+    _along("min", argreduce.min),
+    outputs=("values", "indices"),
+    pack=named_result("min", "values", "indices"),
+    node="MinBackward0",
+    x=_chosen,
+)
+
+
+def _extreme_function(name: str, whole: Any, along: Any, pairwise: Any) -> Any:
+    """``max`` and ``min``, each three functions by what follows the input."""
+
+    def function(input: Tensor, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        kwargs = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in kwargs.items()}
+        other = kwargs.get("other", args[0] if args else None)
+        if isinstance(other, Tensor):
+            return pairwise.function(input, other, out=out)
+        if args or kwargs:
+            return along.function(input, *args, out=out, **kwargs)
+        return whole.function(input, out=out)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = (
+        f"The {name}imum of all elements; with ``dim``, (values, indices) along it; with another "
+        "tensor, element by element."
+    )
+    return function
+
+
+def _index_of(name: str, kernel: Any) -> Any:
+    def forward(x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+        if dim is not None and (not isinstance(dim, int | np.integer) or isinstance(dim, bool)):
+            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+        if x.dtype.kind == "b":
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
+        if dim is None and not x.size:
+            raise IndexError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+            )
+        axes = nonempty(name, x, dim)
+        if not x.ndim:
+            return np.zeros((), np.int64)
+        return kernel(x, None if dim is None else axes[0], keepdim)
+
+    return forward
+
+
+argmax = op(_index_of("argmax", argreduce.argmax))
+argmin = op(_index_of("argmin", argreduce.argmin))
+
+
+FUNCTIONS = {
+    "max": _extreme_function("max", _max_all, _max_along, maximum),
+    "min": _extreme_function("min", _min_all, _min_along, minimum),
+}
+METHODS = FUNCTIONS
+
+register_rows(globals())

@@ -1,0 +1,422 @@
+"""Reading and writing ``x[...]``.
+
+An index becomes a key, which takes a view as NumPy does (ints, slices, None), and index tensors
+for the dimensions of that view. Each covers one dimension, a mask as many as it has; None covers a
+dimension that is not indexed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numtorch_kernels import copying
+from numtorch_kernels import index as kernels
+
+from ..autograd.mode import mode
+from ..dtype import TENSOR_TYPES, from_numpy_dtype, type_name
+from ..tensor import Tensor, wrap, wrap_array
+from .apply import Hook, apply, scalar_type
+from .conversion import fill, number_array
+from .table import Update, must_be_tensor, op, refuse_overlap, register_rows
+from .views import alias, expanded_size, select, slice_, unsqueeze, view_of
+
+Array = np.ndarray[Any, Any]
+Key = tuple[Any, ...]
+
+_INT64 = np.dtype(np.int64)
+_WHOLE = slice(None)
+_LONGEST = 32  # lists of fewer elements may stand for tuples
+
+# ---------------------------------------------------------------------- what an index says
+
+
+def parsed(x: Tensor, index: Any) -> tuple[Key, list[Tensor | None]]:
+    """The key of the view that an index takes, and the index tensors for that view.
+
+    Raises IndexError for too many indices, ints out of range and objects that are no indices.
+    """
+    items = [_plain(item) for item in (index if isinstance(index, tuple) else _items(index))]
+    shape = x._array.shape
+    missing = len(shape) - sum([_span(item) for item in items])
+    if missing < 0:
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+    key: list[Any] = []
+    indices: list[Tensor | None] = []
+    dim = 0  # of x
+    place = covered = 0  # of the view; by the index tensors
+    for item in items:
+        span = _span(item)
+        if item.__class__ is int:
+            key.append(_checked(item, dim, shape))
+        elif item.__class__ is slice:
+            key.append(_trimmed(item, shape[dim]))
+            place += 1
+        elif item is Ellipsis:
+            key += [_WHOLE] * missing
+            span, missing = missing, 0
+            place += span
+        elif item is None:
+            key.append(None)
+            place += 1
+        else:
+            if isinstance(item, bool):
+                key.append(None)
+                item = wrap_array(np.zeros(int(item), _INT64))
+                width = 1
+            else:
+                key += [_WHOLE] * span
+                width = span
+            indices += [None] * (place - covered)
+            indices.append(item)
+            place += width
+            covered = place
+        dim += span
+    return tuple(key), indices
+
+
+def _items(index: Any) -> tuple[Any, ...]:
+    """The items of an index that is no tuple; some lists, by NumPy's old rule, stand for tuples."""
+    if (
+        isinstance(index, Tensor | np.ndarray)
+        or not hasattr(index, "__getitem__")
+        or isinstance(index, str)
+        or len(index) >= _LONGEST
+    ):
+        return (index,)
+    if any(_nests(item) for item in index):
+        warnings.warn(
+            "Using a non-tuple sequence for multidimensional indexing is deprecated and will be "
+            "changed in pytorch 2.9; use x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will "
+            "be interpreted as tensor index, x[torch.tensor(seq)], which will result either in an "
+            "error or a different result",
+            stacklevel=5,
+        )
+        return tuple(index)
+    return (index,)
+
+
+def _nests(item: Any) -> bool:
+    return item is None or item is Ellipsis or isinstance(item, slice | Tensor | list | tuple)
+
+
+def _plain(item: Any) -> Any:
+    """An item as an int, slice, None, Ellipsis, bool or tensor.
+
+    Tensors and arrays without dimensions are ints or bools, sequences are tensors.
+    """
+    if item.__class__ in (int, slice, bool) or item is None or item is Ellipsis:
+        return item
+    if isinstance(item, Tensor):
+        if item._array.ndim or item.dtype.category == 2:
+            return item
+        return bool(item._array) if _is_mask(item) else int(item._array)
+    if isinstance(item, np.integer):
+        return int(item)
+    if isinstance(item, str):
+        raise TypeError("new(): invalid data type 'str'")
+    if isinstance(item, np.generic) or not hasattr(item, "__getitem__"):
+        raise IndexError(
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            f"valid indices (got {type_name(type(item))})"
+        )
+    array = np.asarray(item)
+    if not array.size and not isinstance(item, np.ndarray):
+        array = array.astype(_INT64)
+    from_numpy_dtype(array.dtype)
+    return _plain(wrap_array(array))
+
+
+def _is_mask(item: Tensor) -> bool:
+    return item.dtype.name in ("bool", "uint8")
+
+
+def _span(item: Any) -> int:
+    """How many dimensions an item indexes."""
+    if isinstance(item, Tensor) and _is_mask(item):
+        return item._array.ndim
+    return 0 if item is None or item is Ellipsis or isinstance(item, bool) else 1
+
+
+def _checked(item: int, dim: int, shape: Sequence[int]) -> int:
+    if not -shape[dim] <= item < shape[dim]:
+        _out_of_bounds(item, dim, shape[dim])
+    return item
+
+
+def _out_of_bounds(value: int, dim: int, size: int) -> NoReturn:
+    raise IndexError(f"index {value} is out of bounds for dimension {dim} with size {size}")
+
+
+def _trimmed(item: slice, size: int) -> slice:
+    """A slice with its limits within a dimension; ``slice(None)`` itself if it takes all of it."""
+    start, stop, step = item.indices(size)
+    if step < 0:
+        raise ValueError("step must be greater than zero")
+    if start == 0 and stop == size and step == 1:
+        return _WHOLE
+    return slice(start, stop, step)
+
+
+def _refuse_scalar(x: Tensor, index: Any) -> None:
+    """Raises PyTorch's error for an int index of a 0-d tensor."""
+    if not x._array.ndim and isinstance(index, int) and not isinstance(index, bool):
+        raise IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` "
+            "in C++ to convert a 0-dim tensor to a number"
+        )
+
+
+# ---------------------------------------------------------------------- rows
+
+
+def _only_mask(indices: Sequence[Any]) -> Array | None:
+    """The mask, with a dimension for each None before it, if there is no other index."""
+    given = [each for each in indices if each is not None]
+    if len(given) != 1 or given[0].dtype != np.bool_:
+        return None
+    mask = given[0]
+    return mask.reshape((1,) * (len(indices) - 1) + mask.shape)
+
+
+def _by_dimension(x: Array, indices: Sequence[Any]) -> list[Array | None]:
+    """int64 indices in range, or None, for each of the first dimensions; masks as positions."""
+    found: list[Array | None] = []
+    for each in indices:
+        if each is None:
+            found.append(None)
+        elif each.dtype.name in ("bool", "uint8"):
+            _check_mask(each, x.shape, len(found))
+            found += list(kernels.nonzero(each).T)
+        elif each.dtype.name in ("int64", "int32"):
+            found.append(copying.contiguous(each, _INT64) if each.dtype != _INT64 else each)
+        else:
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+    if len(found) > x.ndim:
+        raise IndexError(f"too many indices for tensor of dimension {x.ndim} (got {len(found)})")
+    places = [dim for dim, each in enumerate(found) if each is not None]
+    return [
+        each if each is None else in_range(each, x.shape[dim], places.index(dim))
+        for dim, each in enumerate(found)
+    ]
+
+
+def _check_mask(mask: Array, shape: tuple[int, ...], start: int) -> None:
+    if mask.dtype != np.bool_:
+        warnings.warn(
+            "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool "
+            "instead.",
+            stacklevel=7,
+        )
+    for axis, size in enumerate(mask.shape):
+        if start + axis >= len(shape) or shape[start + axis] != size:
+            raise IndexError(
+                f"The shape of the mask {list(mask.shape)} at index {axis} does not match the "
+                f"shape of the indexed tensor {list(shape)} at index {start + axis}"
+            )
+
+
+def in_range(index: Array, size: int, dim: int) -> Array:
+    """The indices with negative ones counted from the end; IndexError for those out of range."""
+    if kernels.out_of_range(index, 0, size) is None:
+        return index
+    bad = kernels.out_of_range(index, -size, size)
+    if bad is not None:
+        _out_of_bounds(bad, dim, size)
+    return kernels.wrapped(index, size)
+
+
+def _arranged(x: Array, indices: list[Array | None]) -> tuple[Array, list[Array], int, int]:
+    """x with the indexed dimensions in front, their indices, and where in the result they go.
+
+    That is a place and a number of dimensions: together, or in front if they were apart.
+    """
+    dims = [dim for dim, each in enumerate(indices) if each is not None]
+    arrays = [each for each in indices if each is not None]
+    try:
+        shape = np.broadcast_shapes(*(each.shape for each in arrays))
+    except ValueError:
+        shapes = ", ".join(str(list(each.shape)) for each in arrays)
+        raise IndexError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
+        ) from None
+    rest = [axis for axis in range(x.ndim) if axis not in dims]
+    together = dims[-1] - dims[0] == len(dims) - 1
+    return x.transpose(dims + rest), arrays, dims[0] if together else 0, len(shape)
+
+
+def _index(x: Array, indices: Sequence[Any]) -> Array:
+    mask = _only_mask(indices)
+    if mask is not None and mask.shape == x.shape:
+        return kernels.masked_select(x, mask)
+    found = _by_dimension(x, indices)
+    if sum(each is not None for each in found) == 1:
+        axis = len(found) - 1 - next(k for k, each in enumerate(reversed(found)) if each is not None)
+        index = found[axis]
+        assert index is not None
+        picked = kernels.index_select(x, axis, index.reshape(-1))
+        return picked.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    front, arrays, place, ndim = _arranged(x, found)
+    result = kernels.index_get(front, arrays)
+    if not place:
+        return result
+    return copying.contiguous(np.moveaxis(result, range(ndim), range(place, place + ndim)))
+
+
+def _put(x: Array, indices: Sequence[Any], values: Array, accumulate: bool = False) -> None:
+    mask = _only_mask(indices)
+    if mask is not None and values.size == 1 and not accumulate:
+        _check_mask(mask, x.shape, 0) if mask.shape[:1] != (1,) else None
+        cover = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+        kernels.masked_fill(x, cover, values.reshape(()).astype(x.dtype), x)
+        return
+    if x.dtype != values.dtype:
+        kinds = [scalar_type(from_numpy_dtype(each.dtype)) for each in (x, values)]
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{kinds[0]} for the destination and {kinds[1]} for the source."
+        )
+    front, arrays, place, ndim = _arranged(x, _by_dimension(x, indices))
+    shape = np.broadcast_shapes(*(each.shape for each in arrays))
+    rest = front.shape[len(arrays) :]
+    wanted = (*rest[:place], *shape, *rest[place:])
+    try:
+        values = np.broadcast_to(values, wanted)
+    except ValueError:
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
+            f"indexing result of shape {list(wanted)}"
+        ) from None
+    values = np.moveaxis(values, range(place, place + ndim), range(ndim))
+    kernels.index_put(front, arrays, values, accumulate)
+
+
+def _check_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> None:
+    if not isinstance(indices, tuple | list):
+        raise TypeError(
+            "index_put(): argument 'indices' (position 1) must be tuple of Tensors, "
+            f"not {type_name(type(indices))}"
+        )
+    if not isinstance(values, Tensor):
+        must_be_tensor("index_put", "values", 2, values)
+
+
+def _spread_back(g: Tensor, x_shape: Sequence[int], indices: Any) -> Tensor:
+    """Zeros of a shape with g added at the indices."""
+    zeros = g.new_zeros(x_shape)  # type: ignore[attr-defined]
+    return index_put.inplace(zeros, indices, g, _only_mask(_arrays(indices)) is None)
+
+
+def _arrays(indices: Sequence[Any]) -> list[Any]:
+    return [each._array if isinstance(each, Tensor) else each for each in indices]
+
+
+def _without(g: Tensor, indices: Any, accumulate: bool) -> Tensor:
+    if accumulate:
+        return g
+    return index_put.function(g, indices, g.new_zeros(()))  # type: ignore[attr-defined]
+
+
+_index_row = op(_index, node="IndexBackward0", x=_spread_back)
+index_put = Update(
+    _put,
+    {
+        "x": _without,
+        "values": lambda g, values_shape, values_dtype, indices: _index_row(g, indices)
+        .sum_to_size(values_shape)
+        .to(values_dtype),
+    },
+    check=_check_put,
+)
+_keyed = view_of(lambda x, key: x[(*key, ...)])
+
+
+# ---------------------------------------------------------------------- x[...]
+
+
+def _viewed(x: Tensor, key: Key) -> Tensor:
+    """The view that a key takes; x itself if that is all of it."""
+    if all(item is _WHOLE for item in key):
+        return x
+    if not (mode.recording and x._needs_grad) and Hook.trace is None:
+        return apply(_keyed, (x, key))
+    dim = 0
+    for item in key:
+        if item is None:
+            x = unsqueeze.function(x, dim)
+        elif item.__class__ is int:
+            x = select.function(x, dim, item)
+            continue
+        elif item is not _WHOLE:
+            x = slice_.function(x, dim, item.start, item.stop, item.step)
+        dim += 1
+    return x
+
+
+def getitem(self: Tensor, index: Any) -> Tensor:
+    """The elements at an index: a view, or with index tensors or masks a copy.
+
+    Raises IndexError for indices that are out of range, too many, or of a wrong kind.
+    """
+    shape = self._array.shape
+    if shape:
+        if index.__class__ is int:
+            return apply(select, (self, 0, _checked(index, 0, shape)))
+        if index.__class__ is slice:
+            part = _trimmed(index, shape[0])
+            return apply(slice_, (self, 0, part.start, part.stop, part.step or 1))
+    _refuse_scalar(self, index)
+    key, indices = parsed(self, index)
+    result = _viewed(self, key)
+    if indices:
+        return apply(_index_row, (result, indices))
+    return alias.function(self) if result is self else result
+
+
+def setitem(self: Tensor, index: Any, value: Any) -> None:
+    """Writes a number, or a tensor that broadcasts, to the elements at an index.
+
+    Raises RuntimeError where the shapes do not broadcast or dtypes with index tensors differ.
+    """
+    _refuse_scalar(self, index)
+    key, indices = parsed(self, index)
+    if not isinstance(value, Tensor):
+        if not isinstance(value, int | float):
+            raise TypeError(
+                f"can't assign a {type_name(type(value))} to a {TENSOR_TYPES[self.dtype.name]}"
+            )
+        value = wrap(number_array(value, self.dtype), self.dtype)
+    if (mode.recording and (self._needs_grad or value._needs_grad)) or Hook.trace is not None:
+        part = _viewed(self, key)
+        if indices:
+            index_put.inplace(part, indices, value)
+        elif part._array.shape == value._array.shape:
+            part.copy_(value)  # type: ignore[attr-defined]
+        elif not value._array.ndim:
+            fill.inplace(part, value)
+        else:
+            part.copy_(value.reshape(_fitting(value._array, part._array)))  # type: ignore[attr-defined]
+        return
+    array = self._array[(*key, ...)]
+    refuse_overlap(array)
+    if indices:
+        _put(array, _arrays(indices), value._array)
+    else:
+        copying.copy_into(array, value._array.reshape(_fitting(value._array, array)))
+    self._bump_version()
+
+
+def _fitting(value: Array, part: Array) -> tuple[int, ...]:
+    """The shape of a value without leading ones; RuntimeError if it does not expand to the part's."""
+    shape = value.shape
+    while shape and shape[0] == 1:
+        shape = shape[1:]
+    expanded_size(shape, part.shape, TENSOR_TYPES[value.dtype.name])
+    return shape
+
+
+register_rows(globals())
+
+METHODS: dict[str, Callable[..., Any]] = {"__getitem__": getitem, "__setitem__": setitem}
