@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import e, inf, nan, pi
 
 from . import autograd, creation, methods, queries, random
+from .autograd import functional as _autograd_functional
 from .autograd.mode import (
     enable_grad,
     inference_mode,

@@ -24,9 +24,9 @@ from .dtype import (
     to_dtype,
     type_name,
 )
-from .ops.apply import resize_output, scalar_type, write
+from .ops.apply import scalar_type, write
 from .ops.conversion import cast, check_device, copy_of, number_array, overflows
-from .ops.table import must_be_tensor, unexpected
+from .ops.signature import must_be_tensor, unexpected
 from .size import Size
 from .tensor import Tensor, wrap
 
@@ -129,7 +129,8 @@ def _written(function: str, out: Tensor, array: Array, given: Any) -> Tensor:
             f"dtype {scalar_type(given)} does not match dtype of out parameter "
             f"({scalar_type(out.dtype)})"
         )
-    resize_output(out, array.shape)
+    if out._array.shape != array.shape:
+        out._array = memory.empty(array.shape, out._array.dtype)
     write(out._array, array)
     out._bump_version()
     return out
@@ -221,6 +222,7 @@ def _nested_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
     kinds: set[dtype] = set()
     while level and _is_sequence(level[0]):
         if any(isinstance(each, np.ndarray) for each in level):
+            _warn_arrays()
             kinds.update(from_numpy_dtype(each.dtype) for each in level)
             level = [each.tolist() for each in level]
         shape.append(_common_length(level, len(shape)))
@@ -235,6 +237,15 @@ def _nested_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
         types = set(map(type, level))
     array = _stored(level, kind, float in types)
     return array.reshape(shape), kind
+
+
+def _warn_arrays() -> None:
+    warnings.warn(
+        "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider "
+        "converting the list to a single numpy.ndarray with numpy.array() before converting to a "
+        "tensor.",
+        stacklevel=6,
+    )
 
 
 def _common_length(level: Sequence[Any], dim: int) -> int:
@@ -402,7 +413,7 @@ def empty(
     """A tensor whose elements are not set to anything."""
     sizes = shape_of("empty", shape, size)
     if out is not None:
-        resize_output(out, sizes)
+        out._array = memory.empty(sizes, out._array.dtype)
         return out
     kind = _dtype_of("empty", dtype, get_default_dtype())
     return _made("empty", memory.empty(sizes, kind.numpy), kind, requires_grad, place)
@@ -479,7 +490,8 @@ def arange(
     tensor([1.0000, 1.2500, 1.5000, 1.7500])
     """
     if end is None:
-        start, end = 0, start
+        start, end = None, start
+    start = 0 if start is None else start
     if end is None:
         raise TypeError("arange() received an invalid combination of arguments - got ()")
     start = _number("arange", "start", 1, start)
@@ -490,7 +502,7 @@ def arange(
     kind = _dtype_of("arange", dtype, inferred if out is None else out.dtype)
     if not math.isfinite(start) or not math.isfinite(end):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
-    if step == 0:
+    if step == 0 or (kind.category == 1 and int(step) == 0):
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
@@ -534,9 +546,14 @@ def _ends(
 ) -> tuple[Any, Any, dtype]:
     first = _number(function, "start", 1, start)
     last = _number(function, "end", 2, end)
+    if isinstance(steps, bool | float) or not hasattr(steps, "__index__"):
+        raise TypeError(
+            f"{function}(): argument 'steps' (position 3) must be int, not {type_name(type(steps))}"
+        )
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    return first, last, _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
+    kind = _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
+    return (first, last, kind) if kind.category == 2 else (int(first), int(last), kind)
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **place: Any) -> Tensor:

@@ -8,7 +8,7 @@ from numtorch_kernels import get_num_threads, set_num_threads
 
 from .dtype import dtype
 from .ops.elementwise import operands_dtype
-from .ops.table import must_be_tensor
+from .ops.signature import must_be_tensor
 from .tensor import Tensor
 
 

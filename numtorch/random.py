@@ -17,7 +17,7 @@ from .dtype import dtype, from_numpy_dtype, get_default_dtype, int64, to_dtype
 from .autograd.inplace import check_inplace
 from .ops.apply import scalar_type
 from .ops.arithmetic import add, mul
-from .ops.table import spread
+from .ops.signature import spread
 from .size import device
 from .tensor import Tensor, wrap, wrap_array
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from .dtype import DTYPES, dtype, from_numpy_dtype, get_default_dtype
+from .dtype import DTYPES, dtype, from_numpy_dtype, get_default_dtype, type_name
 from .printing import tensor_text
 from .size import Size, device
 
@@ -254,6 +254,10 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
+        if not isinstance(wanted, bool):
+            raise RuntimeError("requires_grad must be a bool")
+        if wanted and self._node is not None:
+            raise RuntimeError("you can only change requires_grad flags of leaf variables.")
         self.requires_grad_(wanted)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -391,17 +395,21 @@ def _rebuild(cls: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
 
 def _check_assigned_grad(tensor: Tensor, grad: Tensor) -> None:
     if not isinstance(grad, Tensor):
-        raise TypeError(f"assigned grad expected to be a Tensor or None but got {type(grad)}")
+        raise TypeError(
+            f"assigned grad expected to be a Tensor or None but got grad of type {type_name(type(grad))}"
+        )
     if grad is tensor:
         raise RuntimeError("can't assign Variable as its own grad")
     if grad.dtype is not tensor.dtype:
         raise RuntimeError(
-            f"assigned grad has data of a different type: {grad.dtype} instead of {tensor.dtype}"
+            f"attempting to assign a gradient with dtype '{grad.dtype.name}' to a tensor with dtype "
+            f"'{tensor.dtype.name}'. The gradient must match the tensor's dtype"
         )
     if grad._array.shape != tensor._array.shape:
         raise RuntimeError(
-            "assigned grad has data of a different size: "
-            f"{list(grad.shape)} instead of {list(tensor.shape)}"
+            f"attempting to assign a gradient of size '{list(grad.shape)}' to a tensor of size "
+            f"'{list(tensor.shape)}'. Please ensure that the gradient and the tensor are the same "
+            "size"
         )
 
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from .bits import copysign, floor, fmod
+import numpy as np
+
+from .bits import copysign, fabs, floor, fmod, select
 from .intrinsics import helper
 
 
 @helper
-def maximum(a, b):  # type: ignore[no-untyped-def]
+def maximum(a, b):
     """The larger; NaN if either is."""
     return a if (a > b) | (a != a) else b
 
 
 @helper
-def minimum(a, b):  # type: ignore[no-untyped-def]
+def minimum(a, b):
     """The smaller; NaN if either is."""
     return a if (a < b) | (a != a) else b
 
 
 @helper
-def float_remainder(a, b):  # type: ignore[no-untyped-def]
+def float_remainder(a, b):
     """The remainder with the divisor's sign."""
     rest = fmod(a, b)
     return rest + b if (rest != 0) & ((rest < 0) != (b < 0)) else rest
 
 
 @helper
-def float_floor_divide(a, b):  # type: ignore[no-untyped-def]
+def float_floor_divide(a, b):
     """The floor of the exact quotient, which may differ from that of the rounded one."""
     if b == 0:
         return a / b
@@ -41,7 +43,7 @@ def float_floor_divide(a, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def int_floor_divide(a, b):  # type: ignore[no-untyped-def]
+def int_floor_divide(a, b):
     """The floor of the quotient; 0 for a zero divisor (the caller refuses those)."""
     if b == 0:
         return a * 0
@@ -51,7 +53,7 @@ def int_floor_divide(a, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def int_trunc_divide(a, b):  # type: ignore[no-untyped-def]
+def int_trunc_divide(a, b):
     """The quotient rounded towards zero."""
     if b == 0:
         return a * 0
@@ -62,7 +64,7 @@ def int_trunc_divide(a, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def int_remainder(a, b):  # type: ignore[no-untyped-def]
+def int_remainder(a, b):
     """The remainder with the divisor's sign."""
     if (b == 0) | (b == -1):
         return a * 0
@@ -70,7 +72,7 @@ def int_remainder(a, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def int_fmod(a, b):  # type: ignore[no-untyped-def]
+def int_fmod(a, b):
     """The remainder with the dividend's sign."""
     if (b == 0) | (b == -1):
         return a * 0
@@ -79,7 +81,7 @@ def int_fmod(a, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def int_pow(base, exponent):  # type: ignore[no-untyped-def]
+def int_pow(base, exponent):
     """The power by squaring, wrapping; of a negative exponent, the truncated quotient 1 / power."""
     if exponent < 0:
         if base == 1:
@@ -97,13 +99,26 @@ def int_pow(base, exponent):  # type: ignore[no-untyped-def]
 
 
 @helper
-def shift_left(a, count, width):  # type: ignore[no-untyped-def]
+def shift_left(a, count, width):
     """a << count; 0 for a count outside 0..width-1."""
     return a << count if (count >= 0) & (count < width) else a * 0
 
 
 @helper
-def shift_right(a, count, width):  # type: ignore[no-untyped-def]
+def shift_right(a, count, width):
     """a >> count, arithmetic; a count outside 0..width-1 leaves the sign."""
-    return a >> count if (count >= 0) & (count < width) else a >> (width - 1)
+    if (count >= 0) & (count < width):
+        return a >> count
+    return (a >> (width - 1)) >> 1
 
+
+@helper
+def to_int32(x):
+    """A float cut to an integer; the lowest where there is none, as x86 has it and C leaves open."""
+    return select(fabs(x) < 2147483648.0, np.int32(x), np.int32(-2147483648))
+
+
+@helper
+def to_int64(x):
+    """The same in 64 bits."""
+    return select(fabs(x) < 9223372036854775808.0, np.int64(x), np.int64(-9223372036854775808))

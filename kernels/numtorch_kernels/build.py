@@ -1,8 +1,7 @@
 """From a plain Python function over pointers to machine code that is kept on disk.
 
 Every compiled thing is one C function: a loop in the shape of NumPy's inner loops, or a task that
-:func:`numtorch_kernels.threads.parallel_for` hands out. This is the one place that knows Numba's
-compile options and the cache.
+:func:`numtorch_kernels.threads.parallel_for` hands out.
 """
 
 from __future__ import annotations
@@ -11,43 +10,29 @@ import hashlib
 import re
 import sys
 import types as pytypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import numba
 import numpy as np
-from numba import cfunc, njit, types
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
-from numba.core.runtime import rtsys
+from numba import njit, types
 from numba.np.ufunc import _internal
 
-from . import arithmetic, bits, diskcache, intrinsics, scalar
-from .intrinsics import clear_float_flags, pointer_reader
+from . import bits, compiler, diskcache, intrinsics
+from .intrinsics import PART, clear_float_flags, pointer_reader
 
-LOOP = types.void(
-    types.CPointer(types.CPointer(types.uint8)),
-    types.CPointer(types.intp),
-    types.CPointer(types.intp),
-    types.CPointer(types.uint8),
-)
-TASK = types.void(types.intp, types.intp)
-REGION = types.void(types.intp, types.intp, types.intp)
+_PACKAGE = __name__.rpartition(".")[0]
+_BYTES = types.CPointer(types.uint8)
+_WORDS = types.CPointer(types.intp)
+LOOP = (types.CPointer(_BYTES), _WORDS, _WORDS, _BYTES)
+TASK = (types.intp, types.intp)
+REGION = (types.intp, types.intp, types.intp)
 
 Dtypes = tuple[np.dtype[Any], ...]
+Function = Callable[..., Any]
 
-
-class Machine:
-    """Machine code in memory: its address, and the library that keeps it alive."""
-
-    __slots__ = ("address", "library")
-
-    def __init__(self, library: Any, name: str) -> None:
-        self.library = library
-        self.address: int = library.get_pointer_to_function(name)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, types.Type)
 
 
 @cache
@@ -57,96 +42,115 @@ def _source_digest(module: str) -> str:
 
 
 @cache
-def environment() -> str:
-    """All that decides what machine code a source becomes, besides the source."""
-    codegen = cpu_target.target_context.codegen()
-    return repr(
-        (
-            numba.__version__,
-            llvmlite.__version__,
-            np.__version__,
-            sys.implementation.cache_tag,
-            codegen.magic_tuple(),
-            [_source_digest(m.__name__) for m in (arithmetic, bits, intrinsics, scalar, sys.modules[__name__])],
-            [_source_digest(m) for m in scalar_modules()],
+def _environment() -> tuple[str, ...]:
+    """What decides the machine code of every kernel."""
+    base = (bits, compiler, intrinsics, sys.modules[__name__])
+    texts = (_source_digest(module.__name__) for module in base)
+    return (str(sys.implementation.cache_tag), repr(compiler.environment()), *texts)
+
+
+def _sha256(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def _named_values(function: Function) -> Iterator[tuple[str, Any]]:
+    """The values that a function refers to by a global name, an attribute of a module or a cell."""
+    pending = [function.__code__]
+    while pending:
+        code = pending.pop()
+        pending += [value for value in code.co_consts if isinstance(value, pytypes.CodeType)]
+        for name in code.co_names:
+            if name not in function.__globals__:
+                continue
+            value = function.__globals__[name]
+            yield name, value
+            if isinstance(value, pytypes.ModuleType) and value.__name__.startswith(_PACKAGE):
+                for attribute in code.co_names:
+                    if hasattr(value, attribute):
+                        yield f"{name}.{attribute}", getattr(value, attribute)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield name, cell.cell_contents
+
+
+def _text(code: pytypes.CodeType) -> str:
+    """What a code object does, whatever file and line it stands in."""
+    constants = [_text(c) if isinstance(c, pytypes.CodeType) else repr(c) for c in code.co_consts]
+    return repr((code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars))
+
+
+_digests: dict[Function, str] = {}
+
+
+def _digest(function: Function) -> str:
+    """The digest of all that a function's machine code depends on."""
+    if function not in _digests:
+        _digests[function] = ""  # where it calls itself
+        _digests[function] = _sha256(*meaning(function))
+    return _digests[function]
+
+
+def _value_text(value: Any) -> str:
+    """What a named value contributes to a function's meaning; nothing if versions say it all."""
+    if isinstance(value, tuple):
+        return repr([_value_text(each) for each in value])
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    definition = getattr(value, "_defn", None)  # an intrinsic
+    if definition is not None:
+        return _source_digest(definition.__module__) + _digest(definition)
+    function = getattr(value, "py_func", value)
+    if function is not value:
+        options = sorted(
+            f"{key}={sorted(option) if isinstance(option, set) else option}"
+            for key, option in value.targetoptions.items()
         )
-    )
+        return _sha256(_digest(function), *options)
+    if isinstance(function, pytypes.FunctionType):
+        outside = function.__module__.partition(".")[0] in ("numpy", "numba", "llvmlite", "math")
+        return function.__qualname__ if outside else _digest(function)
+    return str(getattr(value, "__qualname__", ""))
 
 
-def scalar_modules() -> list[str]:
-    """The submodules of :mod:`numtorch_kernels.scalar`, whose text is part of every key."""
-    return sorted(name for name in sys.modules if name.startswith(scalar.__name__ + "."))
+def meaning(function: Function) -> tuple[str, ...]:
+    """The texts and values that a function's machine code depends on, whatever module has them."""
+    values = (f"{name}={_value_text(value)}" for name, value in _named_values(function))
+    return (_text(function.__code__), *sorted(values))
 
 
-@cache
-def _runtime() -> Any:
-    """Numba's code generator, with the runtime symbols that stored code refers to in place."""
-    context = cpu_target.target_context
-    rtsys.initialize(context)
-    return context.codegen()
+_addresses: dict[str, int] = {}
 
 
 def machine_code(
-    text: str,
-    entry: str,
-    signature: Any,
-    namespace: Mapping[str, Any],
-    parts: tuple[str, ...] = (),
-) -> Machine:
-    """Compiles (or reads from the cache) the function that ``text`` defines under ``entry``.
+    function: Function, parameters: tuple[Any, ...], fastmath: frozenset[str] = frozenset()
+) -> int:
+    """The address of the C function that a Python function becomes.
 
-    ``parts`` is whatever else its meaning depends on, such as the sources of kernels in
-    ``namespace``. The compiled function is named by the digest of it all.
+    It is compiled, or read from the cache, under a name with the digest of all it depends on.
     """
-    key = hashlib.sha256("\0".join((environment(), text, str(signature), *parts)).encode())
-    name = f"{entry}_{key.hexdigest()[:32]}"
-    codegen = _runtime()
-    stored = diskcache.read(name)
-    if stored is not None:
-        symbol, object_code, bitcode = stored
-        library = codegen.unserialize_library((name, "object", (object_code, bitcode)))
-        return Machine(library, symbol.decode())
-    with global_compiler_lock:
-        scope = dict(namespace)
-        exec(compile(re.sub(rf"\b{entry}\b", name, text), f"<{name}>", "exec"), scope)
-        compiled = cfunc(signature, error_model="numpy")(scope[name])
-        library, symbol = compiled._library, compiled._wrapper_name
-        _, _, (object_code, bitcode) = library.serialize_using_object_code()
-    diskcache.write(name, (symbol.encode(), object_code, bitcode))
-    machine = Machine(library, symbol)
-    return machine
+    everything = (*_environment(), *map(str, (*parameters, *sorted(fastmath))), *meaning(function))
+    name = f"{function.__name__}_{_sha256(*everything)[:32]}"
+    with compiler.compiler_lock:
+        if name not in _addresses:
+            code = diskcache.read(name)
+            if code is None:
+                code = compiler.translate(function, parameters, name, fastmath)
+                diskcache.write(name, code)
+            _addresses[name] = compiler.load(code, name)
+        return _addresses[name]
+
+
+def _bound(function: Function, bind: Mapping[str, Any]) -> Function:
+    """The function with those values of its globals that ``bind`` names."""
+    namespace = {**function.__globals__, **bind}
+    name, cells = function.__name__, function.__closure__
+    return pytypes.FunctionType(function.__code__, namespace, name, None, cells)
 
 
 def specialise(
-    kernel: Callable[..., Any],
-    bind: Mapping[str, Any],
-    fastmath: frozenset[str],
-    parts: tuple[str, ...],
+    function: Function, bind: Mapping[str, Any], fastmath: frozenset[str] = frozenset()
 ) -> Any:
-    """The kernel as a Numba function whose globals named in ``bind`` have those values.
-
-    It is named by the digest of ``parts``: stored code of several processes is loaded into one,
-    where functions of the same name would be taken for the same.
-    """
-    namespace = {**kernel.__globals__, **bind}
-    function = pytypes.FunctionType(kernel.__code__, namespace, kernel.__name__)
-    digest = hashlib.sha256("\0".join((environment(), *parts)).encode()).hexdigest()
-    function.__qualname__ = f"{kernel.__name__}_{digest[:32]}"
-    return njit(error_model="numpy", fastmath=set(fastmath) or False)(function)
-
-
-def meaning(kernel: Callable[..., Any], bind: Mapping[str, Any]) -> tuple[str, ...]:
-    """The texts that a kernel's machine code depends on."""
-    bound = []
-    for name, value in sorted(bind.items()):
-        function = getattr(value, "py_func", value)
-        if callable(function) and hasattr(function, "__module__"):
-            source = getattr(function, "source", None) or _source_digest(function.__module__)
-            bound.append(f"{name}={function.__qualname__}:{source}")
-        else:
-            bound.append(f"{name}={value!r}")
-    source = getattr(kernel, "source", None) or _source_digest(kernel.__module__)
-    return (kernel.__qualname__, source, *bound)
+    """A function for kernels to call, whose globals named in ``bind`` have those values."""
+    return njit(**PART, fastmath=set(fastmath))(_bound(function, bind))
 
 
 def core_dimensions(signature: str) -> tuple[list[list[str]], int]:
@@ -157,7 +161,7 @@ def core_dimensions(signature: str) -> tuple[list[list[str]], int]:
     return operands, inputs.count("(")
 
 
-def _wrapper(kernel_name: str, operands: list[list[str]], dtypes: Dtypes) -> str:
+def _loop_text(name: str, operands: list[list[str]], dtypes: Dtypes) -> str:
     """The text of the C-ABI loop that hands a kernel its pointers and element strides."""
     names = list(dict.fromkeys(name for dims in operands for name in dims))
     arguments = ["dims[0]", *(f"dims[{i + 1}]" for i in range(len(names)))]
@@ -169,8 +173,8 @@ def _wrapper(kernel_name: str, operands: list[list[str]], dtypes: Dtypes) -> str
             arguments.append(f"steps[{core}] >> {shift}")
             core += 1
     return (
-        "def loop(args, dims, steps, data):\n"
-        f"    {kernel_name}({', '.join(arguments)})\n"
+        f"def {name}(args, dims, steps, data):\n"
+        f"    kernel_({', '.join(arguments)})\n"
         "    clear_float_flags()\n"
     )
 
@@ -178,12 +182,11 @@ def _wrapper(kernel_name: str, operands: list[list[str]], dtypes: Dtypes) -> str
 class Loop:
     """A compiled kernel: a NumPy ufunc for calls on one thread, an address for the driver."""
 
-    __slots__ = ("address", "core", "dtypes", "inputs", "machine", "names", "outputs", "ufunc")
+    __slots__ = ("address", "core", "dtypes", "inputs", "names", "outputs", "ufunc")
 
-    def __init__(self, name: str, machine: Machine, signature: str, dtypes: Dtypes) -> None:
+    def __init__(self, name: str, address: int, signature: str, dtypes: Dtypes) -> None:
         operands, inputs = core_dimensions(signature)
-        self.machine = machine
-        self.address = machine.address
+        self.address = address
         self.dtypes = dtypes
         self.inputs = inputs
         self.outputs = len(operands) - inputs
@@ -193,12 +196,12 @@ class Loop:
         self.ufunc = _internal.fromfunc(
             name,
             None,
-            [machine.address],
+            [address],
             [[dtype.num for dtype in dtypes]],
             self.inputs,
             self.outputs,
             [None],
-            (machine,),
+            (),
             _internal.PyUFunc_None,
             *(() if plain else (signature, ())),
         )
@@ -208,7 +211,7 @@ _loops: dict[Any, Loop] = {}
 
 
 def gufunc(
-    kernel: Callable[..., Any],
+    kernel: Function,
     signature: str,
     dtypes: Dtypes,
     *,
@@ -226,25 +229,29 @@ def gufunc(
     loop = _loops.get(key)
     if loop is None:
         operands, _ = core_dimensions(signature)
-        text = _wrapper("kernel", operands, dtypes)
         namespace = {f"{dtype.name}_at": pointer_reader(dtype) for dtype in dtypes}
-        parts = (*meaning(kernel, bind), repr(sorted(fastmath)))
         namespace |= {
-            "kernel": specialise(kernel, bind, fastmath, parts),
+            "kernel_": specialise(kernel, bind, fastmath),
             "clear_float_flags": clear_float_flags,
         }
-        loop = Loop(
-            kernel.__name__, machine_code(text, "loop", LOOP, namespace, parts), signature, dtypes
-        )
-        _loops[key] = loop
+        name = kernel.__name__
+        function = define(_loop_text(name, operands, dtypes), name, namespace)
+        loop = _loops[key] = Loop(name, machine_code(function, LOOP), signature, dtypes)
     return loop
 
 
-_tasks: dict[Any, Machine] = {}
+def define(text: str, name: str, namespace: Mapping[str, Any]) -> Function:
+    """The function ``name`` that a text defines, where ``namespace`` is known."""
+    scope = dict(namespace)
+    exec(compile(text, f"<{name}>", "exec"), scope)
+    return scope[name]
+
+
+_tasks: dict[Any, int] = {}
 
 
 def task(
-    function: Callable[..., Any],
+    function: Function,
     *,
     bind: Mapping[str, Any] | None = None,
     fastmath: frozenset[str] = frozenset(),
@@ -255,10 +262,7 @@ def task(
     """
     bind = bind or {}
     key = (function, tuple(bind.items()), fastmath)
-    machine = _tasks.get(key)
-    if machine is None:
-        text = "def task(descriptor, index):\n    body(descriptor, index)\n"
-        parts = (*meaning(function, bind), repr(sorted(fastmath)))
-        namespace = {"body": specialise(function, bind, fastmath, parts)}
-        machine = _tasks[key] = machine_code(text, "task", TASK, namespace, parts)
-    return machine.address
+    address = _tasks.get(key)
+    if address is None:
+        address = _tasks[key] = machine_code(_bound(function, bind), TASK, fastmath)
+    return address

@@ -10,14 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import struct
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
-MAGIC = b"numtorch-kernel-1"
-Parts = tuple[bytes, bytes, bytes]
+MAGIC = b"numtorch-kernel-2"
 
 
 def _platform_directory() -> Path | None:
@@ -69,8 +67,8 @@ def directory() -> Path | None:
     return next((path for path, private in candidates if _usable(path, private)), None)
 
 
-def read(name: str) -> Parts | None:
-    """The parts stored under a name; None where there are none or they are damaged."""
+def read(name: str) -> bytes | None:
+    """The code stored under a name; None where there is none or it is damaged."""
     where = directory()
     if where is None:
         return None
@@ -78,27 +76,24 @@ def read(name: str) -> Parts | None:
         data = (where / name).read_bytes()
     except OSError:
         return None
-    header = len(MAGIC) + 32
-    body = data[header:]
-    if data[:header] != MAGIC + hashlib.sha256(body).digest():
-        return None
-    first, second, third = struct.unpack_from("<QQQ", body)
-    start = struct.calcsize("<QQQ")
-    assert len(body) == start + first + second + third
-    middle, last = start + first, start + first + second
-    return body[start:middle], body[middle:last], body[last:]
+    header = len(MAGIC) + hashlib.sha256().digest_size
+    code = data[header:]
+    return code if data[:header] == _header(code) else None
 
 
-def write(name: str, parts: Parts) -> None:
-    """Stores the parts under a name, if there is a place to."""
+def _header(code: bytes) -> bytes:
+    return MAGIC + hashlib.sha256(code).digest()
+
+
+def write(name: str, code: bytes) -> None:
+    """Stores the code under a name, if there is a place to."""
     where = directory()
     if where is None:
         return
-    body = struct.pack("<QQQ", *map(len, parts)) + b"".join(parts)
     try:
         handle, temporary = tempfile.mkstemp(dir=where, prefix=".writing-")
         with os.fdopen(handle, "wb") as file:
-            file.write(MAGIC + hashlib.sha256(body).digest() + body)
+            file.write(_header(code) + code)
         Path(temporary).replace(where / name)
     except OSError:
         return  # a full or vanished disk costs a compilation, not the program

@@ -87,6 +87,12 @@ def _core_layout(loop: Loop, operands: tuple[Array, ...]) -> tuple[list[int], li
     return list(sizes.values()), steps
 
 
+def _writable(output: Array) -> bool:
+    """Whether loops can write in place; if not, NumPy copies, or raises."""
+    flags = output.flags
+    return flags.writeable and flags.aligned and output.dtype.isnative
+
+
 def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LANES) -> None:
     """Runs the loop over its operands, inputs then outputs, which must all be given.
 
@@ -97,7 +103,8 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LA
     if work is None:
         work = max(operand.size for operand in operands)
     tasks = threads.concurrency()
-    if work < GRAIN or tasks == 1 or not operands[-1].size:
+    outputs = operands[loop.inputs :]
+    if work < GRAIN or tasks == 1 or not operands[-1].size or not all(map(_writable, outputs)):
         loop.ufunc(*operands)
     else:
         tasks = min(tasks, -(-work // (GRAIN // 2)))

@@ -242,8 +242,9 @@ def _constant_text(value: Number, dtype: np.dtype[Any]) -> str:
 def _cast_text(operand: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
     if target.kind == "b":
         return f"{operand} != 0"
-    if source.kind == "f" and target.kind in "iu" and target.itemsize < INT64.itemsize:
-        return f"{target.name}(int64({operand}))"  # wraps, where a direct cast is undefined
+    if source.kind == "f" and target.kind in "iu":
+        whole = f"to_int{64 if target == INT64 else 32}({operand})"
+        return whole if target.itemsize >= 4 else f"{target.name}({whole})"
     return f"{target.name}({operand})"
 
 

@@ -24,8 +24,8 @@ from .microkernel import (
     transpose_block,
 )
 
-# The geometry of tiles and panels, bound for each dtype by `matmul`, like `pack` and
-# `prefetch_part`, which use it too.
+# The geometry of tiles and panels, bound for each dtype by `matmul`, like the functions that
+# kernels call and that use it too.
 ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = 1
 
 # Words of the descriptor of a product that workers share; strides are in elements.
@@ -159,33 +159,42 @@ def prefetch_part(source, source_row, source_column, rows, columns, done, step, 
             prefetch(offset(source, i * source_row + j))
 
 
-def multiply_vector(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m):
-    """y = A @ x: dot products where A's rows are adjacent, else sums of its columns."""
+def dot_rows(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m):
+    """Dot products of A's rows and x, by pieces, longer ones where nothing is copied."""
     wide_vectors()
-    memory, spare = buffer(a), buffer(a)
+    memory, pieces = buffer(a), buffer(a)
+    block = 8 * BLOCK if a_k == 1 and x_k == 1 else BLOCK
     for _ in range(count):
-        if m > 1 and abs(a_m) < abs(a_k):
-            for start in range(0, m, BLOCK):
-                size = min(BLOCK, m - start)
-                for i in range(size):
-                    spare[i] = zero(y)
-                for p in range(k):
+        for p in range(0, max(k, 1), block):
+            size = min(block, k - p)
+            piece = adjacent(offset(x, p * x_k), x_k, pieces, size)
+            for i in range(m):
+                row = adjacent(offset(a, i * a_m + p * a_k), a_k, memory, size)
+                total = zero(y)
+                for e in range(size):
+                    total = cast(y, total + row[e] * piece[e])
+                y[i * y_m] = cast(y, y[i * y_m] + total) if p > 0 else total
+        a, x, y = offset(a, a_outer), offset(x, x_outer), offset(y, y_outer)
+
+
+def add_columns(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m):
+    """The sum of A's columns, each times its element of x; for columns with adjacent elements."""
+    wide_vectors()
+    memory, sums = buffer(a), buffer(a)
+    for _ in range(count):
+        for i in range(0, m, BLOCK):
+            size = min(BLOCK, m - i)
+            for start in range(0, max(k, 1), DEPTH):
+                for e in range(size):
+                    sums[e] = zero(y)
+                for p in range(start, min(start + DEPTH, k)):
+                    column = adjacent(offset(a, i * a_m + p * a_k), a_m, memory, size)
                     factor = x[p * x_k]
-                    column = adjacent(offset(a, start * a_m + p * a_k), a_m, memory, size)
-                    for i in range(size):
-                        spare[i] += column[i] * factor
-                for i in range(size):
-                    y[(start + i) * y_m] = spare[i]
-        else:
-            for p in range(0, max(k, 1), BLOCK):
-                size = min(BLOCK, k - p)
-                factors = adjacent(offset(x, p * x_k), x_k, spare, size)
-                for i in range(m):
-                    row = adjacent(offset(a, i * a_m + p * a_k), a_k, memory, size)
-                    total = zero(y)
-                    for l in range(size):
-                        total = cast(y, total + row[l] * factors[l])
-                    y[i * y_m] = cast(y, y[i * y_m] + total) if p > 0 else total
+                    for e in range(size):
+                        sums[e] = cast(y, sums[e] + column[e] * factor)
+                for e in range(size):
+                    place = (i + e) * y_m
+                    y[place] = cast(y, y[place] + sums[e]) if start > 0 else sums[e]
         a, x, y = offset(a, a_outer), offset(x, x_outer), offset(y, y_outer)
 
 

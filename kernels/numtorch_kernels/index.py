@@ -358,7 +358,7 @@ def _drop_along(how: str, out: Array, axis: int, index: Array, value: Array) -> 
     if axis == out.ndim - 1:
         start, index, value = out[..., :1], index[..., None], value[..., None]
     else:
-        start = out[(*(slice(None),) * axis, 0)]
+        start = moved(out, axis, 0)[0]
         index, value = moved(index, axis, -2), moved(value, axis, -2)
     _drop(how, start, index, value, _stride(out, axis))
 
@@ -446,7 +446,7 @@ def index_get(x: Array, indices: Sequence[Array]) -> Array:
     if out.size:
         x = aligned(x)
         where = _offsets(indices, x.shape[:k], [_stride(x, axis) for axis in range(k)])
-        _pick(_start(x, k), where.reshape(*shape, *(1,) * len(rest)), 1, out)
+        _pick(_start(x, k), where.reshape((*shape, *(1,) * len(rest))), 1, out)
     return out
 
 
@@ -476,7 +476,7 @@ def _common_shape(arrays: Sequence[Array]) -> tuple[int, ...]:
 
 def _start(x: Array, k: int) -> Array:
     """The view where the first k indices are 0, of one element if no dimension is left."""
-    return x[(0,) * k] if k < x.ndim else x[(*(0,) * (k - 1), slice(1))]
+    return x[(0,) * k] if k < x.ndim else x[(0,) * (k - 1)][:1]
 
 
 def take(x: Array, index: Array) -> Array:

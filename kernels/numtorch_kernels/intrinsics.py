@@ -19,7 +19,14 @@ BYTE_POINTER = ir.IntType(8).as_pointer()
 
 BLOCK = 512  # elements of a stack buffer: 4 KB of float64, so six operands stay within L1
 
-helper = njit(error_model="numpy")
+PART: dict[str, Any] = {
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+"""Numba's options for a function that only compiled functions call."""
+
+helper = njit(**PART)
 """Decorates a function that kernels call; it is inlined into them by LLVM."""
 
 
@@ -198,19 +205,60 @@ def store(_context, pointer, index, value):  # type: ignore[no-untyped-def]
     return types.void(pointer, index, value), codegen
 
 
+@intrinsic
+def never_inlined(_context):  # type: ignore[no-untyped-def]
+    """Keeps this function, called once a block, from being compiled anew for each of its calls."""
+
+    def codegen(context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 @helper
-def block_of(pointer, step, memory, start, count):  # type: ignore[no-untyped-def]
+def gather(pointer, step, memory, start, count):
+    """Copies elements ``step`` apart to adjacent memory."""
+    never_inlined()
+    for i in range(count):
+        memory[i] = pointer[(start + i) * step]
+
+
+@helper
+def scatter(pointer, step, memory, start, count):
+    """Copies adjacent elements to places ``step`` apart."""
+    never_inlined()
+    for i in range(count):
+        pointer[(start + i) * step] = memory[i]
+
+
+@helper
+def fetch(pointer, step, memory, start, count):
     """A pointer to ``count`` adjacent elements: in place where step is 1, else copied to memory."""
     if step == 1:
         return offset(pointer, start)
-    if step == 0:
-        if start == 0:
-            for i in range(count):
-                memory[i] = pointer[0]
-        return memory
-    for i in range(count):
-        memory[i] = pointer[(start + i) * step]
+    if step != 0 or start == 0:
+        gather(pointer, step, memory, start, count)
     return memory
+
+
+@helper
+def place(pointer, step, memory, start, _count):
+    """Where ``count`` elements are to be written: in place where step is 1, else in memory."""
+    return offset(pointer, start) if step == 1 else memory
+
+
+@helper
+def put_back(pointer, step, memory, start, count):
+    """Copies a written block from memory to where it belongs, if it is not in place."""
+    if step != 1:
+        scatter(pointer, step, memory, start, count)
+
+
+@helper
+def block_size(adjacent, count):
+    """How many elements to take at a time: all of them where no buffer is needed."""
+    return max(count, 1) if adjacent else BLOCK
 
 
 @intrinsic
@@ -280,6 +328,8 @@ def clear_float_flags(_context):  # type: ignore[no-untyped-def]
             builder.call(read, [place])
             builder.store(builder.and_(builder.load(control), word(~0x3F)), control)
             builder.call(write, [place])
+            nothing = ir.FunctionType(ir.VoidType(), [])
+            builder.asm(nothing, "fnclex", "", [], side_effect=True)  # set by fmod
         else:
             kind = ir.FunctionType(word, [word])
             clear = cgutils.get_or_insert_function(module, kind, "feclearexcept")

@@ -3,8 +3,8 @@
 Three kinds of kernels share the work. Small products read their operands in place, on one thread
 or shared out in blocks; large ones go through packed copies (Goto and van de Geijn, "Anatomy of
 High-Performance Matrix Multiplication", 2008); products with a vector are bound by memory and have
-a kernel of their own. An element of C is always computed by the same chain of multiply-adds over
-k, in blocks of 256 that are added in order, so that it has the same bits wherever it is computed.
+kernels of their own. An element of a product of matrices is a sum of chains of multiply-adds, each
+over 256 elements of k, added in order: it has the same bits on every path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import gemm, memory, microkernel, threads
-from .build import Loop, gufunc, meaning, specialise, task
+from .build import Loop, gufunc, specialise, task
 from .drive import drive
 from .intrinsics import pointer_reader
 from .layout import aligned
@@ -27,14 +27,16 @@ Dtype = np.dtype[Any]
 
 SERIAL = 1 << 20  # multiply-adds; below, a parallel launch costs more than it saves
 PACKED = 1 << 28  # multiply-adds; from here on, packed copies pay
-STREAM = 1 << 15  # elements of a vector product; below, one thread
+STREAM = 1 << 18  # elements of a product with a vector; below, one thread
 DOT_BLOCK = 8192  # elements whose products are summed by one loop
 
 ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a factor fill 16 registers
 DEPTH = 256  # of a block of k: a row of A's block is 1 KB of float32
-BLOCK_ROWS = 60 * ROWS  # of packed A: with DEPTH, 360 KB of float32, which a 512 KB cache holds
+BLOCK_ROWS = 60 * ROWS  # of packed A: with DEPTH, 360 KB of float32 stay in second-level cache
 _PADDING = 64  # bytes between rows of packed A, so that they do not share cache sets
-multiply = Pointwise(lambda a, b: a * b, "multiply")
+
+_multiply_elements = Pointwise(lambda a, b: a * b, "multiply")
+_add_elements = Pointwise(lambda a, b: a + b, "add")
 
 
 @cache
@@ -49,33 +51,29 @@ def _geometry(dtype: Dtype) -> dict[str, Any]:
         "WIDTH": vectors * lanes,
         "DEPTH": DEPTH,
         "PANEL": DEPTH * vectors * lanes,
-        "SIDE": min(lanes, 16),
+        "SIDE": min(lanes, 8),
         "LINE": 64 // dtype.itemsize,
         "A_ROW": DEPTH + _PADDING // dtype.itemsize,
     }
     pieces = (gemm.pack, gemm.prefetch_part)
-    bound = {
-        piece.__name__: specialise(piece, geometry, frozenset(), meaning(piece, geometry))
-        for piece in pieces
-    }
-    return {**geometry, **bound, "multiply_tile": microkernel.multiply_tile}
+    bound = {piece.__name__: specialise(piece, geometry) for piece in pieces}
+    return {**geometry, **bound}
 
 
 @cache
 def _in_place(dtype: Dtype) -> Loop:
     """The loop for matrices that are read in place; rows of the result must be adjacent."""
-    return gufunc(
-        gemm.multiply_in_place, "(m,k),(k,n)->(m,n)", (dtype,) * 3, bind=_geometry(dtype)
-    )
+    return gufunc(gemm.multiply_in_place, "(m,k),(k,n)->(m,n)", (dtype,) * 3, bind=_geometry(dtype))
 
 
 @cache
-def _by_vector(dtype: Dtype) -> Loop:
-    """The loop for a matrix and a vector."""
+def _by_vector(dtype: Dtype, columns: bool) -> Loop:
+    """The loop for a matrix and a vector, along the matrix's columns or rows."""
     return gufunc(
-        gemm.multiply_vector,
+        gemm.add_columns if columns else gemm.dot_rows,
         "(m,k),(k)->(m)",
         (dtype,) * 3,
+        bind={"DEPTH": DEPTH} if columns else {},
         fastmath=frozenset({"reassoc", "contract", "nsz"}),
     )
 
@@ -89,7 +87,7 @@ def _packed(dtype: Dtype) -> int:
 
 def _block_shape(m: int, n: int, workers: int, tallest: int) -> tuple[int, int]:
     """Rows and columns of the blocks of C, enough of them to keep all workers busy."""
-    wanted = 4 * workers
+    wanted = 4 * workers if workers > 1 else 1
     tiles = -(-m // ROWS)
     down = min(tiles, max(-(-m // tallest), wanted if m >= n else 1))
     across = max(1, -(-wanted // down) if down < wanted else 1)
@@ -185,7 +183,8 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
     >>> mv(np.array([[1, 2], [3, 4]]), np.array([1, 10])).tolist()
     [21, 43]
     """
-    loop = _by_vector(a.dtype)
+    columns = a.shape[-2] > 1 and abs(a.strides[-2]) < abs(a.strides[-1])
+    loop = _by_vector(a.dtype, columns)
     if out is None and max(a.size, x.size * a.shape[-2]) < STREAM:
         return loop.ufunc(a, x)
     m, k = a.shape[-2:]
@@ -196,16 +195,16 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
         loop.ufunc(a, x, y)
         return y
     a, x = aligned(a), aligned(x)
-    rows = max(64, STREAM // max(k, 1) // 64 * 64)
+    rows = 64 * max(1, STREAM // (1024 * k))
     whole = m // rows * rows
     if m == 1 and k > 2 * DOT_BLOCK:
         np.copyto(y[..., 0], _dots(a[..., 0, :], x))
     elif whole == 0:
         drive(loop, a, x, y, work=work, unit=1)
     else:
-        split = (*a.shape[:-2], -1, rows, k)
+        blocks = a[..., :whole, :].reshape(*a.shape[:-2], -1, rows, k)
         parts = y[..., :whole].reshape(*y.shape[:-1], -1, rows)
-        drive(loop, a[..., :whole, :].reshape(split), x[..., None, :], parts, work=work, unit=1)
+        drive(loop, blocks, x[..., None, :], parts, work=work, unit=1)
         if whole < m:
             loop.ufunc(a[..., whole:, :], x, y[..., whole:])
     return y
@@ -213,7 +212,7 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
 
 def _dots(a: Array, b: Array) -> Array:
     """Dot products of long vectors (..., k): of blocks, then the sum of the blocks' in order."""
-    loop, k = _by_vector(a.dtype), a.shape[-1]
+    loop, k = _by_vector(a.dtype, False), a.shape[-1]
     whole = k // DOT_BLOCK
     stack = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
     partial = memory.empty((*stack, whole + 1, 1), a.dtype)
@@ -242,14 +241,11 @@ def dot(a: Array, b: Array, out: Array | None = None) -> Array:
 
 def outer(a: Array, b: Array, out: Array | None = None) -> Array:
     """The products of each element of one vector with each of another, of shape (m, n)."""
-    return multiply(a[:, None], b[None, :], out=out)
+    return _multiply_elements(a[:, None], b[None, :], out=out)
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """``x @ weight.T + bias`` for x of shape (..., k), weight (n, k) and bias (n,), of one dtype."""
+    """``x @ weight.T + bias``, for x (..., k), weight (n, k) and bias (n,) of one dtype."""
     rows = x.reshape(-1, x.shape[-1])
     y = matmul(rows, weight.T).reshape(*x.shape[:-1], weight.shape[0])
-    return y if bias is None else add(y, bias, out=y)
-
-
-add = Pointwise(lambda a, b: a + b, "add")
+    return y if bias is None else _add_elements(y, bias, out=y)

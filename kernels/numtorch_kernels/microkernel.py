@@ -9,7 +9,6 @@ Vectors are generic LLVM vectors, so the same code serves every machine and ever
 from __future__ import annotations
 
 import platform
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-_HALF = ir.IntType(32)
+_INT32 = ir.IntType(32)
 
 
 def vector_bytes() -> int:
@@ -63,8 +62,8 @@ def _store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, lanes: int
 def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     """A vector of copies of a scalar."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    first = builder.insert_element(undefined, value, _HALF(0))
-    zeros = ir.Constant(ir.VectorType(_HALF, lanes), [0] * lanes)
+    first = builder.insert_element(undefined, value, _INT32(0))
+    zeros = ir.Constant(ir.VectorType(_INT32, lanes), [0] * lanes)
     return builder.shuffle_vector(first, undefined, zeros)
 
 
@@ -76,7 +75,7 @@ def _suffix(vector: ir.VectorType) -> str:
 
 
 def _multiply_add(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
-    """x * y + z, rounded once; integers wrap."""
+    """The sum of a product and z, rounded once; integers wrap."""
     vector = x.type
     if isinstance(vector.element, ir.IntType):
         return builder.add(builder.mul(x, y), z)
@@ -95,10 +94,10 @@ def _prefetch(builder: ir.IRBuilder, pointer: ir.Value, write: bool) -> None:
     place = builder.bitcast(pointer, ir.IntType(8).as_pointer())
     function = cgutils.get_or_insert_function(
         builder.module,
-        ir.FunctionType(ir.VoidType(), [place.type, _HALF, _HALF, _HALF]),
+        ir.FunctionType(ir.VoidType(), [place.type, _INT32, _INT32, _INT32]),
         "llvm.prefetch.p0",
     )
-    builder.call(function, [place, _HALF(int(write)), _HALF(3), _HALF(1)])
+    builder.call(function, [place, _INT32(int(write)), _INT32(3), _INT32(1)])
 
 
 def _masked_load(
@@ -108,10 +107,10 @@ def _masked_load(
     kind, place = otherwise.type, _vector_at(builder, pointer, lanes)
     function = cgutils.get_or_insert_function(
         builder.module,
-        ir.FunctionType(kind, [place.type, _HALF, mask.type, kind]),
+        ir.FunctionType(kind, [place.type, _INT32, mask.type, kind]),
         f"llvm.masked.load.{_suffix(kind)}.p0",
     )
-    return builder.call(function, [place, _HALF(_element_bytes(pointer)), mask, otherwise])
+    return builder.call(function, [place, _INT32(_element_bytes(pointer)), mask, otherwise])
 
 
 def _masked_store(
@@ -121,10 +120,10 @@ def _masked_store(
     kind, place = value.type, _vector_at(builder, pointer, lanes)
     function = cgutils.get_or_insert_function(
         builder.module,
-        ir.FunctionType(ir.VoidType(), [kind, place.type, _HALF, mask.type]),
+        ir.FunctionType(ir.VoidType(), [kind, place.type, _INT32, mask.type]),
         f"llvm.masked.store.{_suffix(kind)}.p0",
     )
-    builder.call(function, [value, place, _HALF(_element_bytes(pointer)), mask])
+    builder.call(function, [value, place, _INT32(_element_bytes(pointer)), mask])
 
 
 def _tile_masks(
@@ -132,21 +131,57 @@ def _tile_masks(
 ) -> list[list[ir.Value]]:
     """Which lanes of each vector of a tile belong to its first ``height`` rows and columns."""
     rows, vectors, lanes = shape
-    places = ir.Constant(ir.VectorType(_HALF, lanes), list(range(lanes)))
-    height, width = builder.trunc(height, _HALF), builder.trunc(width, _HALF)
+    places = ir.Constant(ir.VectorType(_INT32, lanes), list(range(lanes)))
+    height, width = builder.trunc(height, _INT32), builder.trunc(width, _INT32)
     masks = []
     for row in range(rows):
-        valid = builder.icmp_signed(">", height, _HALF(row))
-        columns = builder.select(valid, width, _HALF(0))
-        left = [builder.sub(columns, _HALF(j * lanes)) for j in range(vectors)]
+        valid = builder.icmp_signed(">", height, _INT32(row))
+        columns = builder.select(valid, width, _INT32(0))
+        left = [builder.sub(columns, _INT32(j * lanes)) for j in range(vectors)]
         masks.append([builder.icmp_signed("<", places, _splat(builder, x, lanes)) for x in left])
     return masks
+
+
+def _add_products(builder, sums, lanes, a_rows, a_step, b, b_step, depth):
+    """Adds to the sums of a tile, for each k, an element of each row of A times a row of B."""
+    index = depth.type
+    vectors = len(sums[0])
+    with cgutils.for_range(builder, depth) as loop:
+        b_row = builder.gep(b, [builder.mul(loop.index, b_step)])
+        b_vectors = [
+            _load(builder, builder.gep(b_row, [index(j * lanes)]), lanes) for j in range(vectors)
+        ]
+        column = builder.mul(loop.index, a_step)
+        for a_row, sum_row in zip(a_rows, sums, strict=True):
+            factor = builder.load(builder.gep(a_row, [column]))
+            factors = _splat(builder, factor, lanes)
+            for total, b_vector in zip(sum_row, b_vectors, strict=True):
+                value = _multiply_add(builder, factors, b_vector, builder.load(total))
+                builder.store(value, total)
+
+
+def _store_tile(builder, sums, places, masks, lanes, whole, add):
+    """Stores the sums of a tile where its masks say, or adds them to what is there."""
+    tile = [(i, j) for i, sum_row in enumerate(sums) for j in range(len(sum_row))]
+    with builder.if_then(add):
+        for i, j in tile:
+            total = builder.load(sums[i][j])
+            before = _masked_load(builder, places[i][j], lanes, masks[i][j], total.type(None))
+            builder.store(_add(builder, before, total), sums[i][j])
+    totals = [[builder.load(total) for total in sum_row] for sum_row in sums]
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            for i, j in tile:
+                _store(builder, totals[i][j], places[i][j], lanes)
+        with otherwise:
+            for i, j in tile:
+                _masked_store(builder, totals[i][j], places[i][j], lanes, masks[i][j])
 
 
 @intrinsic(prefer_literal=True)
 def multiply_tile(
     _context, rows, vectors, lanes, a, a_row, a_step, b, b_step, depth, c, c_row, height, width, add
-):  # type: ignore[no-untyped-def]
+):
     """C = A @ B, or C += A @ B with ``add``, for a tile of at most (rows, vectors * lanes).
 
     ``height`` and ``width`` tell how much of the tile there is of C. Rows of B and C are adjacent
@@ -158,60 +193,39 @@ def multiply_tile(
     )
     shape = rows, vectors, lanes = tuple(x.literal_value for x in (rows, vectors, lanes))
     packed = isinstance(a_row, types.IntegerLiteral)
-    tile = list(product(range(rows), range(vectors)))
 
-    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, _signature, arguments):
         a, a_row, a_step, b, b_step, depth, c, c_row, height, width, add = arguments[3:]
         index = depth.type
-        zero = ir.Constant(ir.VectorType(a.type.pointee, lanes), None)
-        a_rows = [builder.mul(a_row, index(i)) for i in range(rows)]
-        if not packed:
-            inside = [builder.icmp_signed(">", height, index(i)) for i in range(rows)]
-            a_rows = [builder.select(x, at, index(0)) for x, at in zip(inside, a_rows, strict=True)]
-        a_rows = [builder.gep(a, [at]) for at in a_rows]
-        c_rows = [builder.gep(c, [builder.mul(c_row, index(i))]) for i in range(rows)]
-        places = {(i, j): builder.gep(c_rows[i], [index(j * lanes)]) for i, j in tile}
-        masks = _tile_masks(builder, shape, height, width)
-        sums = {at: cgutils.alloca_once_value(builder, zero) for at in tile}
-        for place in places.values():
-            _prefetch(builder, place, True)
-        with cgutils.for_range(builder, depth) as loop:
-            b_row = builder.gep(b, [builder.mul(loop.index, b_step)])
-            b_vectors = [
-                _load(builder, builder.gep(b_row, [index(j * lanes)]), lanes)
-                for j in range(vectors)
-            ]
-            column = builder.mul(loop.index, a_step)
-            for i in range(rows):
-                factor = builder.load(builder.gep(a_rows[i], [column]))
-                factors = _splat(builder, factor, lanes)
-                for j in range(vectors):
-                    total = builder.load(sums[i, j])
-                    total = _multiply_add(builder, factors, b_vectors[j], total)
-                    builder.store(total, sums[i, j])
+        a_rows, places = [], []
+        for i in range(rows):
+            at = builder.mul(a_row, index(i))
+            if not packed:  # a row that is not there is read as the first
+                at = builder.select(builder.icmp_signed(">", height, index(i)), at, index(0))
+            a_rows.append(builder.gep(a, [at]))
+            start = builder.mul(c_row, index(i))
+            ends = [builder.add(start, index(j * lanes)) for j in range(vectors)]
+            places.append([builder.gep(c, [at]) for at in ends])
+            for place in places[-1]:
+                _prefetch(builder, place, True)
+        zero = ir.VectorType(a.type.pointee, lanes)(None)
+        sums = [
+            [cgutils.alloca_once_value(builder, zero) for _ in range(vectors)] for _ in range(rows)
+        ]
+        _add_products(builder, sums, lanes, a_rows, a_step, b, b_step, depth)
         whole = builder.and_(
             builder.icmp_signed("==", height, index(rows)),
             builder.icmp_signed("==", width, index(vectors * lanes)),
         )
-        with builder.if_then(builder.trunc(add, ir.IntType(1))):
-            for i, j in tile:
-                before = _masked_load(builder, places[i, j], lanes, masks[i][j], zero)
-                builder.store(_add(builder, before, builder.load(sums[i, j])), sums[i, j])
-        totals = {at: builder.load(sums[at]) for at in tile}
-        with builder.if_else(whole) as (then, otherwise):
-            with then:
-                for i, j in tile:
-                    _store(builder, totals[i, j], places[i, j], lanes)
-            with otherwise:
-                for i, j in tile:
-                    _masked_store(builder, totals[i, j], places[i, j], lanes, masks[i][j])
+        masks = _tile_masks(builder, shape, height, width)
+        _store_tile(builder, sums, places, masks, lanes, whole, builder.trunc(add, ir.IntType(1)))
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 @intrinsic(prefer_literal=True)
-def transpose_block(_context, side, target, target_row, source, source_row):  # type: ignore[no-untyped-def]
+def transpose_block(_context, side, target, target_row, source, source_row):
     """Copies a square block of ``side`` rows of adjacent elements, transposed.
 
     Interleaving row i with row i + side/2, log2(side) times, transposes a block: each round moves
@@ -219,7 +233,7 @@ def transpose_block(_context, side, target, target_row, source, source_row):  # 
     """
     side_ = side.literal_value
 
-    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, _signature, arguments):
         _, target, target_row, source, source_row = arguments
         index = source_row.type
         rows = [
@@ -228,7 +242,8 @@ def transpose_block(_context, side, target, target_row, source, source_row):  # 
         ]
         half = side_ // 2
         pairs = [lane for i in range(side_) for lane in (i, i + side_)]
-        masks = [ir.Constant(ir.VectorType(_HALF, side_), part) for part in (pairs[:side_], pairs[side_:])]
+        kind = ir.VectorType(_INT32, side_)
+        masks = [ir.Constant(kind, pairs[:side_]), ir.Constant(kind, pairs[side_:])]
         for _ in range(side_.bit_length() - 1):
             rows = [
                 builder.shuffle_vector(rows[i], rows[i + half], mask)
@@ -244,10 +259,10 @@ def transpose_block(_context, side, target, target_row, source, source_row):  # 
 
 
 @intrinsic(prefer_literal=True)
-def copy_vector(_context, lanes, target, source):  # type: ignore[no-untyped-def]
+def copy_vector(_context, lanes, target, source):
     """Copies ``lanes`` adjacent elements."""
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):
         lanes = signature.args[0].literal_value
         _store(builder, _load(builder, arguments[2], lanes), arguments[1], lanes)
         return context.get_dummy_value()
@@ -256,10 +271,10 @@ def copy_vector(_context, lanes, target, source):  # type: ignore[no-untyped-def
 
 
 @intrinsic
-def prefetch(_context, pointer):  # type: ignore[no-untyped-def]
+def prefetch(_context, pointer):
     """Asks for the cache line that a pointer points into, which may be anywhere."""
 
-    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, _signature, arguments):
         _prefetch(builder, arguments[0], False)
         return context.get_dummy_value()
 
@@ -267,10 +282,10 @@ def prefetch(_context, pointer):  # type: ignore[no-untyped-def]
 
 
 @intrinsic(prefer_literal=True)
-def stack(_context, like, count):  # type: ignore[no-untyped-def]
-    """Uninitialised elements on the stack, of the type that ``like`` points to; a constant count."""
+def stack(_context, like, count):
+    """A constant number of uninitialised elements on the stack, of the type ``like`` points to."""
 
-    def codegen(_context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, signature, arguments):
         element = arguments[0].type.pointee
         with builder.goto_entry_block():  # cgutils.alloca_once would fill it with zeros
             memory = builder.alloca(ir.ArrayType(element, signature.args[1].literal_value))
@@ -281,10 +296,10 @@ def stack(_context, like, count):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def fetch_add(_context, counter, amount):  # type: ignore[no-untyped-def]
+def fetch_add(_context, counter, amount):
     """Adds to an int64 that threads share, and gives what was there before."""
 
-    def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, _signature, arguments):
         return builder.atomic_rmw("add", arguments[0], arguments[1], "seq_cst")
 
     return types.int64(counter, amount), codegen

@@ -9,27 +9,29 @@ from typing import Any
 import numpy as np
 
 from . import arithmetic, bits, intrinsics, scalar
-from .build import Loop, gufunc
+from .build import LOOP, Loop, define, machine_code
 from .drive import GRAIN, drive
-from .expression import Expr, cast, render, symbol
+from .expression import Expr, cast, common_dtype, render, symbol
 from .layout import aligned, result
 
 Array = np.ndarray[Any, Any]
 Dtypes = tuple[np.dtype[Any], ...]
+ARRAYS = (np.ndarray, np.generic)
 
 _NAMESPACE: dict[str, Any] = {
     **{name: value for module in (arithmetic, bits, scalar) for name, value in vars(module).items()
        if callable(value)},
-    **{name: getattr(intrinsics, name) for name in ("BLOCK", "block_of", "buffer", "load", "offset",
-                                                    "store")},
     **{name: getattr(np, name) for name in "float32 float64 int8 int16 int32 int64 uint8".split()},
+    **{name: vars(intrinsics)[name] for name in vars(intrinsics) if name.endswith("_at")},
+    **{name: vars(intrinsics)[name]
+       for name in "block_size buffer clear_float_flags fetch load place put_back store".split()},
     "inf": math.inf,
     "nan": math.nan,
 }  # fmt: skip
 
 
-def _loop_text(inputs: Dtypes, outputs: Sequence[Expr]) -> str:
-    """The text of a kernel that runs over its operands in blocks.
+def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
+    """The text of a C-ABI loop that runs over its operands in blocks.
 
     A block of an operand that is not adjacent in memory is copied to a buffer first, so that there
     is one loop to vectorise whatever the strides.
@@ -37,63 +39,50 @@ def _loop_text(inputs: Dtypes, outputs: Sequence[Expr]) -> str:
     statements, results = render(outputs)
     sources = [f"x{i}" for i in range(len(inputs))]
     targets = [f"y{i}" for i in range(len(outputs))]
-    operands = sources + targets
-    parameters = "".join(f", {name}_all, {name}_step" for name in operands)
-    adjacent = " and ".join(f"{name}_step == 1" for name in operands)
-    lines = [f"def kernel(count{parameters}):"]
-    lines += [f"    {name}_memory = buffer({name}_all)" for name in operands]
-    lines += [
-        f"    block = count if {adjacent} else BLOCK",
-        "    start = 0",
-        "    while start < count:",
-        "        size = min(block, count - start)",
-    ]
-    for name in sources:
-        lines.append(
-            f"        {name}_at = block_of({name}_all, {name}_step, {name}_memory, start, size)"
-        )
-    for name in targets:
-        lines.append(
-            f"        {name}_at = offset({name}_all, start) if {name}_step == 1 else {name}_memory"
-        )
-    lines.append("        for i in range(size):")
-    for name, dtype in zip(sources, inputs, strict=True):
-        truth = " != 0" if dtype.kind == "b" else ""
-        lines.append(f"            {name} = load({name}_at, i){truth}")
-    lines += [f"            {statement}" for statement in statements]
-    for name, value in zip(targets, results, strict=True):
-        lines.append(f"            store({name}_at, i, {value})")
-    for name in targets:
+    dtypes = (*inputs, *(output.dtype for output in outputs))
+    lines = [f"def {name}(args, dims, steps, data):"]
+    for i, (operand, dtype) in enumerate(zip(sources + targets, dtypes, strict=True)):
         lines += [
-            f"        if {name}_step != 1:",
-            "            for i in range(size):",
-            f"                {name}_all[(start + i) * {name}_step] = {name}_memory[i]",
+            f"    {operand}_all = {dtype.name}_at(args[{i}])",
+            f"    {operand}_buffer = buffer({operand}_all)",
         ]
-    lines.append("        start += size")
+    adjacent = " & ".join(f"(steps[{i}] == {dtype.itemsize})" for i, dtype in enumerate(dtypes))
+    lines += [
+        f"    block = block_size({adjacent}, dims[0])",
+        "    for start in range(0, dims[0], block):",
+        "        size = min(block, dims[0] - start)",
+    ]
+    for i, operand in enumerate(sources + targets):
+        move = "fetch" if operand in sources else "place"
+        step = f"steps[{i}] >> {dtypes[i].itemsize.bit_length() - 1}"
+        lines.append(f"        {operand}_at = {move}({operand}_all, {step}, {operand}_buffer, start, size)")
+    lines.append("        for i in range(size):")
+    for operand, dtype in zip(sources, inputs, strict=True):
+        truth = " != 0" if dtype.kind == "b" else ""
+        lines.append(f"            {operand} = load({operand}_at, i){truth}")
+    lines += [f"            {statement}" for statement in statements]
+    for operand, value in zip(targets, results, strict=True):
+        lines.append(f"            store({operand}_at, i, {value})")
+    for i, operand in enumerate(targets, len(inputs)):
+        step = f"steps[{i}] >> {dtypes[i].itemsize.bit_length() - 1}"
+        lines.append(f"        put_back({operand}_all, {step}, {operand}_buffer, start, size)")
+    lines.append("    clear_float_flags()")
     return "\n".join(lines) + "\n"
 
 
-_kernels: dict[str, Any] = {}
-
-
-def _kernel(text: str) -> Any:
-    """The kernel function that a text defines; the same text is always the same function."""
-    kernel = _kernels.get(text)
-    if kernel is None:
-        scope = dict(_NAMESPACE)
-        exec(compile(text, "<pointwise>", "exec"), scope)
-        kernel = scope["kernel"]
-        kernel.source = text
-        kernel.__module__ = __name__
-        _kernels[text] = kernel
-    return kernel
+_loops: dict[str, Loop] = {}
 
 
 def loop_of(outputs: Sequence[Expr], inputs: Dtypes) -> Loop:
     """The compiled loop of expressions over inputs of these dtypes; equal expressions share one."""
-    signature = ",".join(["()"] * len(inputs)) + "->" + ",".join(["()"] * len(outputs))
-    dtypes = (*inputs, *(output.dtype for output in outputs))
-    return gufunc(_kernel(_loop_text(inputs, outputs)), signature, dtypes)
+    text = _loop_text("pointwise", inputs, outputs)
+    loop = _loops.get(text)
+    if loop is None:
+        signature = ",".join(["()"] * len(inputs)) + "->" + ",".join(["()"] * len(outputs))
+        dtypes = (*inputs, *(output.dtype for output in outputs))
+        function = define(text, "pointwise", _NAMESPACE)
+        loop = _loops[text] = Loop("pointwise", machine_code(function, LOOP), signature, dtypes)
+    return loop
 
 
 class Pointwise:
@@ -126,20 +115,26 @@ class Pointwise:
         key = (inputs, compute, outputs)
         loop = self.loops.get(key)
         if loop is None:
+            inputs = tuple(dtype.newbyteorder("=") for dtype in inputs)
             operands = [symbol(i, dtype) for i, dtype in enumerate(inputs)]
             if compute is not None:
                 operands = [cast(x, compute) for x in operands]
             value = self.function(*operands)
             values = value if isinstance(value, tuple) else (value,)
             if outputs is not None:
-                values = tuple(cast(v, dtype) for v, dtype in zip(values, outputs, strict=True))
+                values = tuple(
+                    cast(v, dtype.newbyteorder("="))
+                    for v, dtype in zip(values, outputs, strict=True)
+                )
             loop = self.loops[key] = loop_of(values, inputs)
         return loop
 
     def __call__(self, *operands: Any, out: Array | None = None) -> Any:
-        dtypes = [x.dtype for x in operands if isinstance(x, np.ndarray)]
-        weak = np.result_type(*dtypes)
-        arrays = [x if isinstance(x, np.ndarray) else np.asarray(x, weak) for x in operands]
+        strong = [symbol(0, x.dtype) for x in operands if isinstance(x, ARRAYS)]
+        arrays = [
+            np.asarray(x, None if isinstance(x, ARRAYS) else common_dtype([*strong, x]))
+            for x in operands
+        ]
         kinds = tuple(x.dtype for x in arrays)
         return run(self.loop(kinds, None, None if out is None else (out.dtype,)), arrays, out)
 
@@ -152,14 +147,14 @@ def run(loop: Loop, inputs: Sequence[Array], out: Array | None = None) -> Any:
         if out.ndim == 0 or out.size < GRAIN:
             loop.ufunc(*inputs, out)
         else:
-            drive(loop, *map(aligned, inputs), out)
+            drive(loop, *_readable(inputs), out)
         return out
     shape = np.broadcast_shapes(*(x.shape for x in inputs))
     outputs = tuple(result(shape, dtype, inputs) for dtype in loop.dtypes[loop.inputs :])
     if outputs[0].size < GRAIN:
         loop.ufunc(*inputs, *outputs)
     else:
-        drive(loop, *map(aligned, inputs), *outputs)
+        drive(loop, *_readable(inputs), *outputs)
     return outputs[0] if loop.outputs == 1 else outputs
 
 
@@ -176,6 +171,11 @@ def launch(loop: Loop, inputs: Sequence[Array]) -> Any:
     if values.__class__ is tuple:
         return tuple(np.asarray(value) for value in values)
     return np.asarray(values)
+
+
+def _readable(inputs: Sequence[Array]) -> list[Array]:
+    """The inputs, and NumPy scalars among them, as arrays that loops can read in place."""
+    return [aligned(np.asarray(x)) for x in inputs]
 
 
 def _same(x: Array, out: Array) -> bool:

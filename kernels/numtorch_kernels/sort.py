@@ -124,9 +124,9 @@ def distribute(n, shift, starts, keys, order, new_keys, new_order):
         total += size
     for i in range(n):
         key = keys[i]
-        byte = np.int64(key >> shift) & 0xFF
-        place = starts[byte]
-        starts[byte] = place + 1
+        bucket = np.int64(key >> shift) & 0xFF
+        place = starts[bucket]
+        starts[bucket] = place + 1
         new_keys[place], new_order[place] = key, order[i]
     return True
 

@@ -19,8 +19,8 @@ import numpy as np
 from numba import njit, prange
 from numba.np.ufunc.parallel import _launch_threads
 
-from .build import REGION, machine_code, meaning
-from .intrinsics import call_task
+from .build import REGION, machine_code
+from .intrinsics import PART, call_task
 
 Array = np.ndarray[Any, Any]
 
@@ -69,9 +69,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+@njit(parallel=True, **PART)
 def _run(task: int, descriptor: int, tasks: int) -> None:
     for index in prange(tasks):
         call_task(task, descriptor, index)
+
+
+def region(task: int, descriptor: int, tasks: int) -> None:
+    """What is compiled: a C function that enters the region."""
+    _run(task, descriptor, tasks)
 
 
 @cache
@@ -80,17 +86,8 @@ def _region() -> Callable[[int, int, int], None]:
     _launch_threads()
     _State.launched = True
     _State.exclusive = numba.threading_layer() == "workqueue"
-    machine = machine_code(
-        "def region(task, descriptor, tasks):\n    run(task, descriptor, tasks)\n",
-        "region",
-        REGION,
-        {"run": njit(parallel=True, nogil=True, error_model="numpy")(_run)},
-        meaning(_run, {}),
-    )
     word = ctypes.c_int64
-    function = ctypes.CFUNCTYPE(None, word, word, word)(machine.address)
-    function.keep = machine  # type: ignore[attr-defined]
-    return function
+    return ctypes.CFUNCTYPE(None, word, word, word)(machine_code(region, REGION))
 
 
 _serial_type = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
@@ -103,13 +100,13 @@ def parallel_for(task: int, descriptor: Array, tasks: int) -> None:
     """
     address = descriptor.ctypes.data
     if tasks > 1 and not _State.forked:
-        region = _region()
+        enter = _region()
         if not _State.exclusive:
-            region(task, address, tasks)
+            enter(task, address, tasks)
             return
         if _State.entry.acquire(blocking=False):
             try:
-                region(task, address, tasks)
+                enter(task, address, tasks)
             finally:
                 _State.entry.release()
             return

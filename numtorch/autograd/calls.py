@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
-from .graph import Edge, RemovableHandle, add_hook, edge_of, run_backward
+from .graph import Edge, RemovableHandle, add_hook, add_leaf_hook, edge_of, run_backward
 
 Tensors = Tensor | Sequence[Tensor]
 Gradients = Tensor | Sequence[Tensor | None] | None
@@ -49,6 +49,9 @@ def backward(
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     if create_graph:
         warnings.warn(_CREATES_CYCLE, stacklevel=2)
+    for tensor in wanted or ():
+        if not (tensor.is_leaf and tensor.requires_grad):
+            retain_grad(tensor)
     run_backward(
         _roots(_as_tuple(tensors), grad_tensors),
         retain_graph=create_graph if retain_graph is None else retain_graph,
@@ -147,9 +150,7 @@ def _start(tensor: Tensor, grad: Any, index: int) -> Tensor | None:
             )
         return grad if grad.dtype is tensor.dtype else grad.to(tensor.dtype)  # type: ignore[attr-defined]
     if grad is not None:
-        raise TypeError(
-            f"gradients can be either Tensors or None, but got {type(grad).__name__}"
-        )
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
     if not tensor.requires_grad:
         return None
     if tensor._array.size != 1:
@@ -186,7 +187,7 @@ def register_hook(self: Tensor, hook: Callable[..., Any]) -> RemovableHandle:
         return add_hook(node.tensor_hooks(self._output), hook)
     if self._hooks is None:
         self._hooks = {}
-    return add_hook(self._hooks, hook)
+    return add_leaf_hook(self._hooks, hook)
 
 
 def register_post_accumulate_grad_hook(
@@ -202,7 +203,7 @@ def register_post_accumulate_grad_hook(
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
     if self._accumulated_hooks is None:
         self._accumulated_hooks = {}
-    return add_hook(self._accumulated_hooks, hook)
+    return add_leaf_hook(self._accumulated_hooks, hook)
 
 
 def retain_grad(self: Tensor) -> None:
@@ -217,8 +218,26 @@ def retain_grad(self: Tensor) -> None:
         self._node.retain(self)
 
 
+def detach_(self: Tensor) -> Tensor:
+    """Takes the tensor out of the graph, in place.
+
+    Raises RuntimeError of a view.
+    """
+    if self._view is not None:
+        raise RuntimeError(
+            "Can't detach views in-place. Use detach() instead. If you are using "
+            "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as "
+            "True, gradients are views of DDP buckets, and hence detach_() cannot be called on "
+            "these gradients. To fix this error, please refer to the Optimizer.zero_grad() "
+            "function in torch/optim/optimizer.py as the solution."
+        )
+    self._node, self._output, self._needs_grad, self._retains_grad = None, 0, False, False
+    return self
+
+
 METHODS = {
     "backward": _backward,
+    "detach_": detach_,
     "register_hook": register_hook,
     "register_post_accumulate_grad_hook": register_post_accumulate_grad_hook,
     "retain_grad": retain_grad,

@@ -57,7 +57,7 @@ class FunctionCtx:
         self._plain = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Whether ``backward`` gets zeros (as it does by default), or None, for a missing gradient."""
+        """Whether ``backward`` gets zeros for a missing gradient (the default), or None."""
         self._materialize = value
 
     @property
@@ -109,6 +109,7 @@ class FunctionNode(Node):
         return f"<torch.autograd.function.{self.name()} object at {id(self):#x}>"
 
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
+        """The gradients that the user's ``backward`` gives, checked."""
         if self.ctx._materialize:
             grads = [
                 _zeros(*like) if grad is None and like is not None else grad
@@ -155,6 +156,7 @@ class FunctionNode(Node):
         return grad if grad.dtype is kind else grad.to(kind)  # type: ignore[attr-defined]
 
     def release(self) -> None:
+        """Lets go of the saved tensors."""
         if self.ctx._saved:
             self.ctx._saved = []
         self.ctx._freed = True
@@ -313,6 +315,7 @@ class _DelayedError(Node):
         self.message = message
 
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
+        """Raises the error."""
         raise RuntimeError(self.message)
 
 
@@ -338,10 +341,10 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
         )
         refusing = []
         for output, x in enumerate(results):
+            result = alias(x) if isinstance(x, Tensor) else x
             if isinstance(x, Tensor):
-                x = alias(x)
-                x._node, x._output, x._needs_grad = error, output, True
-            refusing.append(x)
+                result._node, result._output, result._needs_grad = error, output, True
+            refusing.append(result)
         return tuple(refusing) if isinstance(outputs, tuple) else refusing[0]
 
     return wrapped

@@ -102,10 +102,12 @@ def gradgradcheck(
             "Expected at least one of check_fwd_over_rev or check_rev_over_rev to be True"
         )
     given = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    weights: tuple[Any, ...]
     if grad_outputs is None:
         weights = _random_like(_outputs(func(*given)), gen_non_contig_grad_outputs)
     else:
-        weights = tuple(grad_outputs) if isinstance(grad_outputs, list | tuple) else (grad_outputs,)
+        several = isinstance(grad_outputs, list | tuple)
+        weights = tuple(grad_outputs) if several else (grad_outputs,)
     count = len(weights)
 
     def gradients(*arguments: Any) -> tuple[Tensor, ...]:
@@ -236,7 +238,7 @@ class _Check:
         return jacobian
 
     def analytical(self, result: Tensor, check_dtypes: bool) -> list[Array]:
-        """The derivatives of a result by the graph, each column twice to see that it is the same."""
+        """The derivatives of a result by the graph, computed twice to see that they agree."""
         jacobians = [np.zeros((x.numel(), result.numel()), x.dtype.numpy) for x in self.wanted]
         for column in range(result.numel()):
             start = np.zeros(result.shape, result.dtype.numpy)

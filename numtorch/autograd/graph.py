@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import memory
 
 from ..tensor import Tensor
@@ -77,11 +78,16 @@ class Node:
         self.prehooks: dict[int, Callable[..., Any]] | None = None
         self._tensor_hooks: dict[int, dict[int, Callable[..., Any]]] | None = None
         self._retaining: dict[int, Any] | None = None
-        self.trace = "".join(traceback.format_stack()[:-3]) if mode.anomaly else None
+        self.trace = _callers() if mode.anomaly else None
 
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
         """The gradient for each edge, given those of the outputs."""
         raise NotImplementedError
+
+    def __call__(self, *grads: Tensor | None) -> Any:
+        """The gradient of the input, or a tuple of them, given those of the outputs."""
+        results = self.run(list(grads), mode.recording)
+        return results[0] if len(results) == 1 else tuple(results)
 
     def release(self) -> None:
         """Lets go of what was saved for run()."""
@@ -139,6 +145,23 @@ def add_hook(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle
     return handle
 
 
+def add_leaf_hook(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
+    """Adds a hook of a leaf; from now on, leaves are done as soon as their gradient is known."""
+    _Run.hooked_leaves = True
+    return add_hook(hooks, hook)
+
+
+def _callers() -> str:
+    """The stack of calls outside this package, as a traceback shows it."""
+    package = __name__.partition(".")[0]
+    stack = traceback.StackSummary.extract(
+        (frame, line)
+        for frame, line in traceback.walk_stack(sys._getframe())
+        if frame.f_globals.get("__name__", package).partition(".")[0] != package
+    )
+    return "".join(reversed(stack.format()))
+
+
 class AccumulateGrad:
     """How a leaf appears among ``next_functions``."""
 
@@ -181,11 +204,19 @@ def edge_of(tensor: Tensor) -> Edge:
 class _Run:
     """One walk of the engine."""
 
+    hooked_leaves = False  # whether a leaf was ever given a hook
+
     def __init__(
-        self, create_graph: bool, retain_graph: bool, inputs: Sequence[Tensor] | None
+        self,
+        roots: Sequence[tuple[Edge, Tensor]],
+        create_graph: bool,
+        retain_graph: bool,
+        inputs: Sequence[Tensor] | None,
+        accumulate: bool,
     ) -> None:
         self.create_graph = create_graph
         self.retain_graph = retain_graph
+        self.accumulate = accumulate
         self.pending: dict[Node, Grads] = {}
         self.heap: list[tuple[int, Node]] = []
         self.leaves: dict[Tensor, Tensor] = {}  # in the order of the last gradient's arrival
@@ -198,8 +229,14 @@ class _Run:
             self.captured = [None] * len(inputs)
             for position, tensor in enumerate(inputs):
                 edge = edge_of(tensor)
+                if edge is None:
+                    raise RuntimeError("One of the differentiated Tensors does not require grad")
                 key = edge if isinstance(edge, Tensor | tuple) else (edge, 0)
                 self.wanted.setdefault(key, []).append(position)
+        starts = [edge for edge, _ in roots]
+        self.awaited = _leaf_uses(starts) if self.hooked_leaves else {}
+        if inputs is not None:
+            self.restrict(starts)
 
     def deliver(self, edge: Edge, grad: Tensor) -> None:
         """Adds a gradient to what is pending for an edge."""
@@ -210,6 +247,11 @@ class _Run:
                 self.add(self.leaves, edge, grad)
                 grad = self.leaves.pop(edge)
             self.leaves[edge] = grad
+            if self.awaited:
+                self.awaited[edge] -= 1
+                if not self.awaited[edge]:
+                    del grad
+                    self.finish(edge)
             return
         node, output = edge if isinstance(edge, tuple) else (edge, 0)
         if self.useful is not None and node not in self.useful:
@@ -254,7 +296,7 @@ class _Run:
                 tensor, grad = reference(), grads[output]
                 if tensor is not None and grad is not None:
                     known = tensor._grad
-                    tensor._grad = grad.clone() if known is None else known + grad  # type: ignore[attr-defined, operator]
+                    tensor._grad = grad.clone() if known is None else known + grad  # type: ignore[attr-defined]
         if self.wanted is not None:
             for output, grad in enumerate(grads):
                 for position in self.wanted.get((node, output), ()):
@@ -284,22 +326,12 @@ class _Run:
             node.release()
         return results
 
-    def restrict(self, roots: Sequence[Edge]) -> None:
+    def restrict(self, starts: Sequence[Edge]) -> None:
         """Finds the nodes that lead to a wanted tensor; all others are not walked."""
         assert self.wanted is not None
         targets = {key[0] for key in self.wanted if isinstance(key, tuple)}
-        order: list[Node] = []
-        seen: set[Node] = set()
-        stack = [_node_of(edge) for edge in roots]
-        while stack:
-            node = stack.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            order.append(node)
-            stack.extend(_node_of(edge) for edge in node.edges)
         self.useful = set()
-        for node in sorted(order, key=lambda each: each.number):
+        for node in sorted(_reachable(starts), key=lambda each: each.number):
             leads = any(
                 (isinstance(edge, Tensor) and edge in self.wanted) or _node_of(edge) in self.useful
                 for edge in node.edges
@@ -309,21 +341,21 @@ class _Run:
                 if not leads:
                     self.terminal.add(node)
 
-    def finish(self, accumulate: bool) -> None:
-        """Hands the leaves their gradients."""
-        for leaf in self.leaves:
-            if leaf._hooks:
-                self.leaves[leaf] = call_hooks(leaf._hooks, self.leaves[leaf])
-            if self.wanted is not None:
-                for position in self.wanted[leaf]:
-                    self.captured[position] = self.leaves[leaf]
-            if accumulate:
-                with _accumulating:
-                    self.accumulate(leaf)
-                for hook in list((leaf._accumulated_hooks or {}).values()):
-                    hook(leaf)
+    def finish(self, leaf: Tensor) -> None:
+        """Hands a leaf its gradient."""
+        if leaf._hooks:
+            self.leaves[leaf] = call_hooks(leaf._hooks, self.leaves[leaf])
+        if self.wanted is not None:
+            for position in self.wanted[leaf]:
+                self.captured[position] = self.leaves[leaf]
+        if self.accumulate:
+            with _accumulating:
+                self.store(leaf)
+            for hook in list((leaf._accumulated_hooks or {}).values()):
+                hook(leaf)
+        del self.leaves[leaf]
 
-    def accumulate(self, leaf: Tensor) -> None:
+    def store(self, leaf: Tensor) -> None:
         """Adds to a leaf's ``grad``, or makes the pending gradient its ``grad``."""
         known = leaf._grad
         if known is None:
@@ -335,6 +367,29 @@ class _Run:
             leaf._grad = known + self.leaves[leaf]  # type: ignore[operator]
         else:
             known.add_(self.leaves[leaf])  # type: ignore[attr-defined]
+
+
+def _reachable(starts: Sequence[Edge]) -> set[Any]:
+    """All nodes that edges lead to."""
+    seen: set[Any] = {None}
+    stack = [_node_of(edge) for edge in starts]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend([_node_of(edge) for edge in node.edges])
+    seen.discard(None)
+    return seen
+
+
+def _leaf_uses(starts: Sequence[Edge]) -> dict[Tensor, int]:
+    """How many gradients each leaf will get if all nodes are walked."""
+    edges = [*starts, *(edge for node in _reachable(starts) for edge in node.edges)]
+    uses: dict[Tensor, int] = {}
+    for edge in edges:
+        if isinstance(edge, Tensor):
+            uses[edge] = uses.get(edge, 0) + 1
+    return uses
 
 
 def unshared(holder: Any, key: Any) -> bool:
@@ -355,8 +410,7 @@ def call_hooks(hooks: dict[int, Callable[..., Any]], grad: Any) -> Any:
         if changed is not None:
             if not isinstance(changed, Tensor):
                 raise TypeError(
-                    "expected Variable, but hook returned "
-                    f"'{type(changed).__module__}.{type(changed).__name__}'"
+                    f"expected Variable, but hook returned '{type(changed).__name__}'"
                 )
             grad = changed
     return grad
@@ -395,16 +449,15 @@ def run_backward(
     Gradients accumulate in the leaves' ``grad`` (with ``inputs``, in those leaves only), unless
     ``accumulate`` is False. Gives the gradients of ``inputs``.
     """
-    run = _Run(create_graph, retain_graph, inputs)
-    if inputs is not None:
-        run.restrict([edge for edge, _ in roots])
+    run = _Run(roots, create_graph, retain_graph, inputs, accumulate)
     recording = mode.recording
     mode.recording = create_graph
     try:
         for edge, grad in roots:
             run.deliver(edge, grad)
         run.walk()
-        run.finish(accumulate)
+        for leaf in list(run.leaves):
+            run.finish(leaf)
     finally:
         mode.recording = recording
     return run.captured

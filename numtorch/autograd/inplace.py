@@ -31,9 +31,11 @@ _NO_GRAD = (
 
 def alias(tensor: Tensor) -> Tensor:
     """Another tensor for the same memory and the same place in the graph."""
+    if tensor._view is not None:
+        tensor._refresh_view()  # type: ignore[attr-defined]
     result = wrap(tensor._array, tensor.dtype)
     result._node, result._output = tensor._node, tensor._output
-    result._needs_grad = tensor._needs_grad
+    result._needs_grad = tensor.requires_grad
     result._version_counter = tensor._shared_version()
     return result
 
@@ -43,9 +45,7 @@ def check_inplace(target: Tensor) -> None:
     view = target._view
     if view is not None:
         refuse_change(target, view, "is being modified inplace")
-    if target.requires_grad and (
-        target._node is None or (view is not None and edge_of(view.base) is view.base)
-    ):
+    if target.requires_grad and (target if view is None else view.base)._node is None:
         raise RuntimeError(
             f"a {'' if view is None else 'view of a '}leaf Variable that requires grad is being "
             "used in an in-place operation."
@@ -105,6 +105,7 @@ class CopySlices(Node):
         self.view = (view.shape, view.stride(), offset)
 
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
+        """The base's gradient with the view's part put through the change."""
         (grad,) = grads
         if grad is None:
             return [None] * len(self.edges)
@@ -118,4 +119,5 @@ class CopySlices(Node):
         return [CopySlices.scatter(grad, inner, *self.view, self.layout), *results]
 
     def release(self) -> None:
+        """Lets go of what the change saved."""
         self.change.release()

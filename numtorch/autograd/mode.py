@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import warnings
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -81,7 +82,7 @@ class no_grad(_Switch):
     False
     """
 
-    settings = {"recording": False}
+    recording: ClassVar[bool] = False
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         """``@no_grad`` without parentheses decorates too."""
@@ -93,12 +94,13 @@ class no_grad(_Switch):
 
     def __init__(self, function: Callable[..., Any] | None = None) -> None:
         super().__init__()
+        self.settings = {"recording": self.recording}
 
 
 class enable_grad(no_grad):
     """Operations inside are recorded, even within :class:`no_grad`."""
 
-    settings = {"recording": True}
+    recording = True
 
 
 class set_grad_enabled(_Switch):
@@ -118,6 +120,7 @@ class set_grad_enabled(_Switch):
         """The switch was made at construction."""
 
     def __call__(self, function: Function) -> Function:
+        """Decorates a function."""
         self.__exit__()  # decorating switches nothing until the function is called
         return super().__call__(function)
 
@@ -157,10 +160,15 @@ class set_detect_anomaly(_Switch):
 
 
 class detect_anomaly(_Switch):
-    """:class:`set_detect_anomaly` for a ``with`` block."""
+    """:class:`set_detect_anomaly` for a ``with`` block; warns that it makes programs slower."""
 
     def __init__(self, check_nan: bool = True) -> None:
         super().__init__()
+        warnings.warn(
+            "Anomaly Detection has been enabled. This mode will increase the runtime and should "
+            "only be enabled for debugging.",
+            stacklevel=2,
+        )
         self.settings = {"anomaly": True, "check_nan": check_nan}
 
     def _fresh(self) -> Self:

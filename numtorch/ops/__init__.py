@@ -11,10 +11,42 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from . import activation, aliases, arithmetic, conversion, elementary, indexing, joining, linear, reduction, shaping, views
+from . import (
+    activation,
+    aliases,
+    arithmetic,
+    conversion,
+    elementary,
+    extremes,
+    gathering,
+    indexing,
+    joining,
+    layers,
+    linear,
+    loss,
+    reduction,
+    shaping,
+    views,
+)
 from .table import TABLE
 
-FAMILIES: tuple[ModuleType, ...] = (activation, aliases, arithmetic, elementary, conversion, views, joining, shaping, indexing, linear, reduction)
+FAMILIES: tuple[ModuleType, ...] = (
+    activation,
+    aliases,
+    arithmetic,
+    elementary,
+    conversion,
+    views,
+    joining,
+    shaping,
+    indexing,
+    gathering,
+    linear,
+    reduction,
+    extremes,
+    layers,
+    loss,
+)
 
 
 def _gathered(name: str) -> dict[str, Callable[..., Any]]:

@@ -51,6 +51,11 @@ def _hardtanh(x: Expr, min_val: float = -1.0, max_val: float = 1.0) -> Expr:
     return s.minimum(s.maximum(x, cast(min_val, x.dtype)), cast(max_val, x.dtype))
 
 
+def _check_hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> None:
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+
+
 def _threshold(x: Expr, threshold: float, value: float) -> Expr:
     return s.where(x <= threshold, cast(value, x.dtype), x)
 
@@ -64,8 +69,13 @@ hardtanh = pointwise(
     _hardtanh,
     x=lambda g, x, min_val, max_val: s.where((x <= min_val) | (x >= max_val), 0, g),
     refuse={"b": "Bool inputs not supported for hardtanh"},
+    check_parameters=_check_hardtanh,
 )
-threshold = pointwise(_threshold, x=lambda g, x, threshold: s.where(x <= threshold, 0, g))
+threshold = pointwise(
+    _threshold,
+    x=lambda g, x, threshold: s.where(x <= threshold, 0, g),
+    numbers="threshold value",
+)
 leaky_relu = pointwise(
     lambda x, negative_slope=0.01: s.where(floating(x) > 0, x, x * negative_slope),
     x=lambda g, x, negative_slope: s.where(x > 0, g, g * negative_slope),
@@ -206,9 +216,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     axis = normalized_dim(dim, input.ndim)
     size = input.size(axis)
     if size % 2:
-        raise RuntimeError(
-            f"Halving dimension must be even, but dimension {axis} is size {size}"
-        )
+        raise RuntimeError(f"Halving dimension must be even, but dimension {axis} is size {size}")
     half = size // 2
     return _gated(input.narrow(axis, 0, half), input.narrow(axis, half, half))  # type: ignore[attr-defined]
 
@@ -225,8 +233,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         )
     if weight.ndim > 1:
         raise RuntimeError(
-            "prelu: Expected `weight` to be a scalar or 1D tensor, "
-            f"but got: ndim = {weight.ndim}"
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
         )
     if weight.numel() != 1:
         if not input.ndim:

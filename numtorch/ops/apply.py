@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
+
 from numtorch_kernels import Pointwise
 
 from ..autograd.graph import Grads, Node, edge_of
@@ -16,7 +17,7 @@ from ..autograd.mode import mode
 from ..autograd.saved import FREED, SavedResult, unpacked
 from ..dtype import TENSOR_TYPES, can_cast, dtype
 from ..size import Size
-from ..tensor import Tensor, wrap, wrap_array
+from ..tensor import Tensor, wrap_array
 
 Array = np.ndarray[Any, Any]
 
@@ -209,16 +210,34 @@ def _apply_out(op: Any, arguments: tuple[Any, ...], out: Any) -> Any:
             f"{op.name}(): functions with out=... arguments don't support automatic "
             "differentiation, but one of the arguments requires grad."
         )
+    if not op.out_may_share:
+        _refuse_sharing(targets, arguments)
     values = op.forward(arguments)
     values = values if isinstance(values, tuple) else (values,)
     for target, value in zip(targets, values, strict=True):
         array = value if isinstance(value, np.ndarray) else np.asarray(value)
         check_castable(array.dtype, target.dtype)
     for target, value in zip(targets, values, strict=True):
+        refuse_overlap(target._array)
         resize_output(target, np.shape(value))
         write(target._array, np.asarray(value))
         target._bump_version()
     return out if len(values) == 1 else op.pack(tuple(targets))
+
+
+def _refuse_sharing(targets: Sequence[Tensor], arguments: Sequence[Any]) -> None:
+    """Raises PyTorch's error where a result would go to the memory of an input."""
+    for x in arguments:
+        if x.__class__ in _SEQUENCES:
+            _refuse_sharing(targets, x)
+        elif isinstance(x, Tensor) and any(
+            x is target or np.may_share_memory(x._array, target._array) for target in targets
+        ):
+            raise RuntimeError(
+                "unsupported operation: some elements of the input tensor and the written-to "
+                "tensor refer to a single memory location. Please clone() the tensor before "
+                "performing the operation."
+            )
 
 
 def check_castable(source: np.dtype[Any], target: dtype) -> None:
@@ -228,6 +247,17 @@ def check_castable(source: np.dtype[Any], target: dtype) -> None:
         raise RuntimeError(
             f"result type {scalar_type(kind)} can't be cast to the desired output type "
             f"{scalar_type(target)}"
+        )
+
+
+def refuse_overlap(array: Array) -> None:
+    """Raises PyTorch's error where elements that are to be written share memory."""
+    if 0 in array.strides and any(
+        n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True)
+    ):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory location. Please clone() the tensor before performing the operation."
         )
 
 
@@ -265,18 +295,17 @@ def apply_inplace(op: Any, arguments: tuple[Any, ...]) -> Tensor:
     needs = mode.recording and any_needs_grad(arguments)
     if needs:
         check_inplace(target)
-        if target._view is not None:
-            target._refresh_view()  # type: ignore[attr-defined]
-        before = alias(target)
-        arguments = tuple(before if x is target else x for x in arguments)
+        before, after, counter = alias(target), alias(target), target._version_counter
+        arguments = tuple(
+            alias(x) if isinstance(x, Tensor) and x._version_counter is counter else x
+            for x in arguments
+        )
         if _saves_first(op, arguments):
-            before = alias(target)
             before._array, before._version_counter = target._array.copy(), None
             arguments = (before, *arguments[1:])
     op.forward_into(arguments, target)
     target._bump_version()
     if needs and op.rules:
-        after = alias(target)
         node = record(op, arguments, (after,), changed=target)
         rebase(target, node, edge=0 if op.differentiable[0] == 0 else None)
     return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import Pointwise, index, memory, norm, reduce
 from numtorch_kernels import symbols as s
 
@@ -14,7 +15,8 @@ from ..tensor import Tensor, normalized_dim
 from .apply import scalar_type
 from .loss import reduced_by
 from .reduced import check_reduction, reduced
-from .table import must_be_tensor, op, register_rows
+from .signature import must_be_tensor
+from .table import op, register_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -134,13 +136,18 @@ class _Classes:
     """Targets made ready: which class each row looks up, and with what weight."""
 
     def __init__(
-        self, shape: tuple[int, ...], target: Array, weight: Array | None, ignore_index: int, kind: Any
+        self,
+        shape: tuple[int, ...],
+        target: Array,
+        weight: Array | None,
+        ignore_index: int,
+        kind: Any,
     ) -> None:
         self.axis = 1 if len(shape) > 1 else 0
         target = target.astype(np.int64, copy=False)
         counted = _counted(target, np.int64(ignore_index))
         classes = _looked_up(target, counted)
-        wrong = index.out_of_range(classes, 0, shape[self.axis] - 1)
+        wrong = index.out_of_range(classes, 0, shape[self.axis])
         if wrong is not None:
             raise IndexError(f"Target {wrong} is out of bounds.")
         weights = np.ones(shape[self.axis], kind) if weight is None else weight
@@ -238,9 +245,7 @@ def cross_entropy(
             must_be_tensor("cross_entropy_loss", name, position + 1, x)
     check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
-        raise RuntimeError(
-            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}"
-        )
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
     if input.shape == target.shape:
         if not target.is_floating_point():

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import copying, layout
 
 from ..dtype import ALIASES, dtype, to_dtype, type_name
 from ..size import contiguous_format, device
 from ..tensor import Tensor, wrap
-from .table import Update, must_be_tensor, op, register_rows
+from .signature import must_be_tensor
+from .table import Update, op, register_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -50,9 +52,7 @@ def number_array(value: Any, kind: dtype) -> Array:
             return np.array(number).astype(kind.numpy) if wraps else np.array(number, kind.numpy)
     except OverflowError:  # an int beyond float64
         pass
-    raise RuntimeError(
-        f"value cannot be converted to type {_C_NAMES[kind.name]} without overflow"
-    )
+    raise RuntimeError(f"value cannot be converted to type {_C_NAMES[kind.name]} without overflow")
 
 
 def is_number(value: Any) -> bool:
@@ -207,7 +207,9 @@ def to(
         check_device("to", device)
     if other is not None:
         dtype = other.dtype
-    return cast(self, self.dtype if dtype is None else to_dtype(dtype, "to(): argument 'dtype'"), copy)
+    return cast(
+        self, self.dtype if dtype is None else to_dtype(dtype, "to(): argument 'dtype'"), copy
+    )
 
 
 def _is_dtype(value: Any) -> bool:
@@ -244,5 +246,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "to": to,
     "type_as": type_as,
     "cpu": cpu,
-    **{name: _caster(name) for name in ("float", "double", "int", "long", "short", "bool", "char", "byte")},
+    **{
+        name: _caster(name)
+        for name in ("float", "double", "int", "long", "short", "bool", "char", "byte")
+    },
 }

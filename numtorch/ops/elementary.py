@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import symbols as s
 
 from ..tensor import Tensor
@@ -61,7 +62,6 @@ round = pointwise(lambda x: s.round(x), x=lambda g: g * 0)
 frac = pointwise(lambda x: x - s.trunc(x), x=lambda g: g)
 
 
-
 def _round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
     """Rounds half to even, to a number of decimals (negative: to tens, hundreds, ...)."""
     if decimals == 0:
@@ -73,7 +73,11 @@ def _round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Te
     scale = 10.0 ** max(decimals, -decimals)
     scaled = input * scale if decimals > 0 else input / scale  # type: ignore[operator]
     rounded = round(scaled)
-    return div.function(rounded, scale, out=out) if decimals > 0 else mul.function(rounded, scale, out=out)
+    return (
+        div.function(rounded, scale, out=out)
+        if decimals > 0
+        else mul.function(rounded, scale, out=out)
+    )
 
 
 def _finite(x: Any, *, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import reduce
 from numtorch_kernels.expression import Expr, cast, symbol
 from numtorch_kernels.pointwise import Pointwise, launch, loop_of, run
@@ -14,11 +14,11 @@ from numtorch_kernels.pointwise import Pointwise, launch, loop_of, run
 from ..autograd.graph import Grads
 from ..dtype import binary_result, can_cast, dtype, get_default_dtype, result_of, scalar_dtype
 from ..tensor import Tensor, wrap, wrap_array
-from .apply import OpNode, scalar_type
-from .table import KEYWORDS, Op, Rule, check_shape_in_place, must_be_tensor
+from .apply import OpNode, refuse_overlap, scalar_type
+from .signature import EMPTY, KEYWORDS, must_be_tensor
+from .table import Op, Rule, check_shape_in_place
 
 Array = np.ndarray[Any, Any]
-_EMPTY = inspect.Parameter.empty
 _SMALL = 4096  # elements, below which neither threads nor pooled memory pay
 
 
@@ -74,7 +74,7 @@ class PointwiseOp(Op):
         super().__init__(forward, rules, node=node, check=check)
         self.promote = promote
         self.refuse = refuse or {}
-        self.arity = sum(default is _EMPTY for default in self.defaults)
+        self.arity = sum(default is EMPTY for default in self.defaults)
         self.conditions = tuple(self.names.index(name) for name in conditions)
         self.constants = constants
         self.check_parameters = check_parameters
@@ -163,6 +163,7 @@ class PointwiseOp(Op):
             _raise_unless_broadcastable(arrays)
             raise
         check_shape_in_place(target, shape)
+        refuse_overlap(target._array)
         if plan.dtype is target.dtype:
             run(plan.loop, arrays, target._array)
         else:
@@ -208,7 +209,8 @@ class PointwiseOp(Op):
     def _loop(self, arguments: Any, kinds: tuple[Any, ...], result: np.dtype[Any] | None) -> Any:
         """The loop of the forward for operands of these NumPy dtypes."""
         compute = self._compute_dtype(arguments).numpy
-        operands: dict[str, Any] = {}
+        given = len(arguments)
+        operands = dict(zip(self.names[given:], self.defaults[given:], strict=True))
         count = 0
         for position, x in enumerate(arguments):
             if not isinstance(x, Tensor) and self._is_static(position, x):

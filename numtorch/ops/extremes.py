@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import argreduce, reduce
 
 from ..size import Size
@@ -12,6 +13,7 @@ from ..tensor import Tensor
 from .arithmetic import maximum, minimum
 from .named import named_result
 from .reduction import nonempty, restored, sum
+from .signature import must_be_tensor
 from .table import op, register_rows
 
 Array = np.ndarray[Any, Any]
@@ -90,6 +92,8 @@ def _extreme_function(name: str, whole: Any, along: Any, pairwise: Any) -> Any:
 
     def function(input: Tensor, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         kwargs = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in kwargs.items()}
+        if not isinstance(input, Tensor):
+            must_be_tensor(name, "input", 1, input)
         other = kwargs.get("other", args[0] if args else None)
         if isinstance(other, Tensor):
             return pairwise.function(input, other, out=out)

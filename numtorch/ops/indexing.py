@@ -12,15 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+
 from numtorch_kernels import copying
 from numtorch_kernels import index as kernels
 
 from ..autograd.mode import mode
 from ..dtype import TENSOR_TYPES, from_numpy_dtype, type_name
 from ..tensor import Tensor, wrap, wrap_array
-from .apply import Hook, apply, scalar_type
+from .apply import Hook, apply, refuse_overlap, scalar_type
 from .conversion import fill, number_array
-from .table import Update, must_be_tensor, op, refuse_overlap, register_rows
+from .signature import must_be_tensor
+from .table import Update, op, register_rows
 from .views import alias, expanded_size, select, slice_, unsqueeze, view_of
 
 Array = np.ndarray[Any, Any]
@@ -80,9 +82,8 @@ def parsed(x: Tensor, index: Any) -> tuple[Key, list[Tensor | None]]:
 def _items(index: Any) -> tuple[Any, ...]:
     """The items of an index that is no tuple; some lists, by NumPy's old rule, stand for tuples."""
     if (
-        isinstance(index, Tensor | np.ndarray)
+        isinstance(index, Tensor | np.ndarray | np.generic | str)
         or not hasattr(index, "__getitem__")
-        or isinstance(index, str)
         or len(index) >= _LONGEST
     ):
         return (index,)
@@ -253,7 +254,9 @@ def _index(x: Array, indices: Sequence[Any]) -> Array:
         return kernels.masked_select(x, mask)
     found = _by_dimension(x, indices)
     if sum(each is not None for each in found) == 1:
-        axis = len(found) - 1 - next(k for k, each in enumerate(reversed(found)) if each is not None)
+        axis = (
+            len(found) - 1 - next(k for k, each in enumerate(reversed(found)) if each is not None)
+        )
         index = found[axis]
         assert index is not None
         picked = kernels.index_select(x, axis, index.reshape(-1))
@@ -272,12 +275,6 @@ def _put(x: Array, indices: Sequence[Any], values: Array, accumulate: bool = Fal
         cover = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
         kernels.masked_fill(x, cover, values.reshape(()).astype(x.dtype), x)
         return
-    if x.dtype != values.dtype:
-        kinds = [scalar_type(from_numpy_dtype(each.dtype)) for each in (x, values)]
-        raise RuntimeError(
-            "Index put requires the source and destination dtypes match, got "
-            f"{kinds[0]} for the destination and {kinds[1]} for the source."
-        )
     front, arrays, place, ndim = _arranged(x, _by_dimension(x, indices))
     shape = np.broadcast_shapes(*(each.shape for each in arrays))
     rest = front.shape[len(arrays) :]
@@ -289,6 +286,12 @@ def _put(x: Array, indices: Sequence[Any], values: Array, accumulate: bool = Fal
             f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
             f"indexing result of shape {list(wanted)}"
         ) from None
+    if x.dtype != values.dtype:
+        kinds = [scalar_type(from_numpy_dtype(each.dtype)) for each in (x, values)]
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{kinds[0]} for the destination and {kinds[1]} for the source."
+        )
     values = np.moveaxis(values, range(place, place + ndim), range(ndim))
     kernels.index_put(front, arrays, values, accumulate)
 
@@ -324,9 +327,9 @@ index_put = Update(
     _put,
     {
         "x": _without,
-        "values": lambda g, values_shape, values_dtype, indices: _index_row(g, indices)
-        .sum_to_size(values_shape)
-        .to(values_dtype),
+        "values": lambda g, values_shape, values_dtype, indices: (
+            _index_row(g, indices).sum_to_size(values_shape).to(values_dtype)
+        ),
     },
     check=_check_put,
 )
@@ -391,6 +394,9 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     if (mode.recording and (self._needs_grad or value._needs_grad)) or Hook.trace is not None:
         part = _viewed(self, key)
         if indices:
+            trimmed = _trimmed_shape(value._array)
+            if trimmed != value._array.shape:
+                value = value.reshape(trimmed)  # type: ignore[attr-defined]
             index_put.inplace(part, indices, value)
         elif part._array.shape == value._array.shape:
             part.copy_(value)  # type: ignore[attr-defined]
@@ -402,17 +408,23 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     array = self._array[(*key, ...)]
     refuse_overlap(array)
     if indices:
-        _put(array, _arrays(indices), value._array)
+        _put(array, _arrays(indices), value._array.reshape(_trimmed_shape(value._array)))
     else:
         copying.copy_into(array, value._array.reshape(_fitting(value._array, array)))
     self._bump_version()
 
 
-def _fitting(value: Array, part: Array) -> tuple[int, ...]:
-    """The shape of a value without leading ones; RuntimeError if it does not expand to the part's."""
+def _trimmed_shape(value: Array) -> tuple[int, ...]:
+    """The shape without leading ones."""
     shape = value.shape
     while shape and shape[0] == 1:
         shape = shape[1:]
+    return shape
+
+
+def _fitting(value: Array, part: Array) -> tuple[int, ...]:
+    """The trimmed shape of a value; RuntimeError if it does not expand to the part's."""
+    shape = _trimmed_shape(value)
     expanded_size(shape, part.shape, TENSOR_TYPES[value.dtype.name])
     return shape
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import copying, memory
 
 from ..dtype import type_name
 from ..size import Size
 from ..tensor import Tensor, normalized_dim, wrap_array
 from .elementwise import operands_dtype
-from .table import op, register_rows, spread
+from .signature import spread
+from .table import op, register_rows
 from .views import view_of
 
 Array = np.ndarray[Any, Any]
@@ -54,8 +56,7 @@ def _split(x: Array, split_size: int, dim: int = 0) -> tuple[Array, ...]:
     length = x.shape[normalized_dim(dim, x.ndim)]
     if not split_size and length:
         raise RuntimeError(
-            "split_size can only be 0 if dimension size is 0, "
-            f"but got dimension size of {length}"
+            f"split_size can only be 0 if dimension size is 0, but got dimension size of {length}"
         )
     return _split_with_sizes(x, _split_sizes(length, split_size) if split_size else [0], dim)
 
@@ -134,9 +135,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split.function(input, size, dim)
 
 
-def tensor_split(
-    input: Tensor, indices_or_sections: Any, dim: int = 0
-) -> tuple[Tensor, ...]:
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of parts along a dimension: a number of parts, or parts that end at given indices."""
     if not input._array.ndim:
         raise RuntimeError(
@@ -320,7 +319,9 @@ def _stacker(name: str, ndim: int, dim: int) -> Callable[..., Tensor]:
         return cat.function(parts, axis, out=out)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"The tensors, of at least {ndim} dimensions each, joined along dimension {dim}."
+    function.__doc__ = (
+        f"The tensors, of at least {ndim} dimensions each, joined along dimension {dim}."
+    )
     return function
 
 
@@ -336,6 +337,7 @@ def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Ten
     return cat.function(columns, 1, out=out)
 
 
+cat.out_may_share = False
 register_rows(globals())
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import Pointwise
 from numtorch_kernels.matmul import matmul as product
 
 from ..size import Size
 from ..tensor import Tensor
-from .apply import scalar_type
-from .table import must_be_tensor, op, register_rows
+from .signature import must_be_tensor
+from .table import op, register_rows
 from .views import expanded_size
 
 Array = np.ndarray[Any, Any]
@@ -27,9 +28,7 @@ def _same_dtype(a: Array, b: Array) -> None:
     if a.dtype != b.dtype:
         names = {"float32": "float", "float64": "double", "int64": "long", "int32": "int"}
         left, right = (names.get(x.dtype.name, x.dtype.name) for x in (a, b))
-        raise RuntimeError(
-            f"expected m1 and m2 to have the same dtype, but got: {left} != {right}"
-        )
+        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {left} != {right}")
 
 
 def _mm(x: Array, mat2: Array) -> Array:
@@ -66,9 +65,7 @@ def _mv(x: Array, vec: Array) -> Array:
 
 def _dot(x: Array, tensor: Array) -> Array:
     if x.ndim != 1 or tensor.ndim != 1:
-        raise RuntimeError(
-            f"1D tensors expected, but got {x.ndim}D and {tensor.ndim}D tensors"
-        )
+        raise RuntimeError(f"1D tensors expected, but got {x.ndim}D and {tensor.ndim}D tensors")
     if x.dtype != tensor.dtype:
         left, right = (scalar_type_of(each) for each in (x, tensor))
         raise RuntimeError(
@@ -220,9 +217,7 @@ def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The products of all pairs of elements of two vectors: sizes (n) and (m) give (n, m)."""
     for name, x in (("self", input), ("vec2", vec2)):
         if x.ndim != 1:
-            raise RuntimeError(
-                f"outer: Expected 1-D argument {name}, but got {x.ndim}-D"
-            )
+            raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {x.ndim}-D")
     column = input.unsqueeze(1)  # type: ignore[attr-defined]
     return column.mul(vec2) if out is None else column.mul(vec2, out=out)
 
@@ -253,9 +248,7 @@ def _addmv(x: Array, mat: Array, vec: Array, *, beta: float = 1, alpha: float = 
     return _plus(x, _mv(mat, vec), beta, alpha)
 
 
-def _baddbmm(
-    x: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1
-) -> Array:
+def _baddbmm(x: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     return _plus(x, _bmm(batch1, batch2), beta, alpha)
 
 
@@ -283,6 +276,10 @@ baddbmm = op(
 )
 
 FUNCTIONS = {"matmul": matmul, "outer": outer, "ger": outer}
-METHODS = {**FUNCTIONS, "__matmul__": matmul, "__rmatmul__": lambda self, other: matmul(other, self)}
+METHODS = {
+    **FUNCTIONS,
+    "__matmul__": matmul,
+    "__rmatmul__": lambda self, other: matmul(other, self),
+}
 
 register_rows(globals())

@@ -155,9 +155,7 @@ def _check_unit_interval(x: Any, target: Any, *_: Any, **__: Any) -> None:
         )
     for name, values in (("input", x._array), ("target", target._array)):
         axes = tuple(range(values.ndim))
-        if values.size and not (
-            reduce.amin(values, axes) >= 0 and reduce.amax(values, axes) <= 1
-        ):
+        if values.size and not (reduce.amin(values, axes) >= 0 and reduce.amax(values, axes) <= 1):
             raise RuntimeError(f"all elements of {name} should be between 0 and 1")
 
 
@@ -192,9 +190,7 @@ def _with_logits_target(g: Any, x: Any, target: Any, weight: Any, pos_weight: An
 
 _binary_cross_entropy = loss(
     _cross_entropy_of_bits,
-    x=lambda g, x, target, weight: _times(
-        g * (x - target) / s.maximum((1 - x) * x, 1e-12), weight
-    ),
+    x=lambda g, x, target, weight: _times(g * (x - target) / s.maximum((1 - x) * x, 1e-12), weight),
     target=lambda g, x, target, weight: _times(g * (s.log1p(-x) - s.log(x)), weight),
     optional=("weight",),
     check=_check_unit_interval,
@@ -237,9 +233,7 @@ def binary_cross_entropy_with_logits(
         raise ValueError(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
         )
-    return _binary_cross_entropy_with_logits(
-        input, target, weight, pos_weight, reduction=reduction
-    )
+    return _binary_cross_entropy_with_logits(input, target, weight, pos_weight, reduction=reduction)
 
 
 _relative_entropy = pointwise(

@@ -16,7 +16,9 @@ def named_result(function: str, *fields: str) -> Callable[[tuple[Any, ...]], Any
         base = namedtuple(function, fields)  # type: ignore[misc]
 
         def text(self: Any) -> str:
-            parts = ",\n".join(f"{name}={value!r}" for name, value in zip(fields, self, strict=True))
+            parts = ",\n".join(
+                f"{name}={value!r}" for name, value in zip(fields, self, strict=True)
+            )
             return f"torch.return_types.{function}(\n{parts})"
 
         kind = type(

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import reduce
 
 from ..autograd.graph import Grads

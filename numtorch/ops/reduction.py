@@ -8,6 +8,7 @@ from math import prod as product
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import reduce
 from numtorch_kernels import symbols as s
 
@@ -16,6 +17,7 @@ from ..size import Size
 from ..tensor import Tensor, normalized_dim
 from .apply import scalar_type
 from .joining import cat
+from .signature import must_be_tensor
 from .table import op, register_rows
 
 Array = np.ndarray[Any, Any]
@@ -283,8 +285,7 @@ def _vector_norm(
     if x.dtype.kind != "f":
         kind = scalar_type(from_numpy_dtype(x.dtype))
         raise RuntimeError(
-            "linalg.vector_norm: Expected a floating point or complex tensor as input. "
-            f"Got {kind}"
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {kind}"
         )
     axes = axes_of(dim, x.ndim)
     if not x.size and (ord == math.inf or ord < 0) and product(x.shape[a] for a in axes) == 0:
@@ -335,7 +336,6 @@ logsumexp = op(
 )
 
 
-
 def norm(
     input: Tensor,
     p: float | str | None = "fro",
@@ -369,6 +369,9 @@ def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Tensor:
     """Element by element, whether abs(input - other) <= atol + rtol * abs(other)."""
+    for position, (name, x) in enumerate((("input", input), ("other", other))):
+        if not isinstance(x, Tensor):
+            must_be_tensor("isclose", name, position + 1, x)
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{scalar_type(input.dtype)} did not match {scalar_type(other.dtype)}")
     if rtol < 0 or atol < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import reduce, scan
 
 from ..dtype import to_dtype

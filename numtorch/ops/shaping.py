@@ -8,8 +8,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import copying, index, memory
-from numpy.lib.stride_tricks import as_strided as strided
 
 from ..autograd.inplace import alias, check_inplace
 from ..autograd.mode import mode
@@ -17,15 +17,14 @@ from ..size import Size, contiguous_format
 from ..tensor import Tensor, normalized_dim, wrap_array
 from .apply import record
 from .conversion import clone
-from .joining import check_tensors
-from .table import Op, op, register_rows, spread
+from .signature import spread
+from .table import Op, op, register_rows
 from .views import (
     as_strided,
     diagonal,
     expand,
     infer_size,
     permute,
-    select,
     squeeze,
     t,
     transpose,
@@ -161,15 +160,15 @@ def broadcast_shapes(*shapes: Any) -> Size:
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sum over the dimensions that were broadcast from a size."""
     shape, wanted = self._array.shape, tuple(spread(size))
+    if not wanted:
+        return self.sum()  # type: ignore[attr-defined, no-any-return]
     if shape == wanted:
         return self
     missing = len(shape) - len(wanted)
     if missing < 0 or any(
         want not in (1, had) for want, had in zip(wanted, shape[missing:], strict=True)
     ):
-        raise RuntimeError(
-            f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}."
-        )
+        raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}.")
     dims = [
         axis for axis, had in enumerate(shape)
         if axis < missing or (wanted[axis - missing] == 1 and had != 1)
@@ -196,9 +195,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
             f"({list(tos)} dims)"
         )
     ndim = input._array.ndim
-    places = [
-        [normalized_dim(dim, ndim) for dim in dims] for dims in (froms, tos)
-    ]
+    places = [[normalized_dim(dim, ndim) for dim in dims] for dims in (froms, tos)]
     for name, dims, given in zip(("source", "destination"), places, (froms, tos), strict=True):
         if len(set(dims)) < len(dims):
             raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(given)})")
@@ -240,8 +237,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     grids = []
     for axis, each in enumerate(given):
         column = view.function(each, (1,) * axis + (-1,) + (1,) * (len(given) - axis - 1))
-        grid = expand.function(column, *shape)
-        grids.append(transpose.function(grid, 0, 1) if swap else grid)
+        grids.append(expand.function(column, *shape))
     if swap:
         grids[:2] = grids[1::-1]
     return tuple(grids)
@@ -353,8 +349,7 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     first, second = (normalized_dim(dim, ndim) for dim in dims)
     if first == second:
         raise RuntimeError(
-            "expected rotation dims to be different, but got "
-            f"dim0 = {dims[0]} and dim1 = {dims[1]}"
+            f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}"
         )
     turns = k % 4
     if turns == 0:
@@ -502,9 +497,7 @@ roll = op(_roll, x=lambda g, shifts, dims: g.roll(_negated(shifts), dims))
 repeat = op(_repeat, x=_summed_repeats)
 tril = op(_triangle("tril"), x=lambda g, diagonal: g.tril(diagonal))
 triu = op(_triangle("triu"), x=lambda g, diagonal: g.triu(diagonal))
-diag_embed = op(
-    _diag_embed, x=lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2)
-)
+diag_embed = op(_diag_embed, x=lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2))
 _diagonal_copy = op(
     lambda x, offset: copying.contiguous(_diagonal_of(x, offset, 0, 1)),
     node="DiagonalBackward0_copy",

@@ -15,40 +15,26 @@ in-place twin, ``out=``, the node and its name.
 
 from __future__ import annotations
 
-import inspect
-import keyword
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import copying, layout
 
 from ..autograd.graph import Grads
-from ..dtype import type_name
 from ..size import Size
 from ..tensor import Tensor, wrap_array
 from .apply import (
     OpNode,
-    apply,
-    apply_inplace,
     check_castable,
+    refuse_overlap,
     write,
 )
+from .signature import Parameters, make_functions
 
 Array = np.ndarray[Any, Any]
 Rule = Callable[..., Any]
-
-# Rows use the letters of textbooks; calls use PyTorch's keywords.
-KEYWORDS = {"x": "input", "a": "input", "b": "other"}
-SPELLINGS = {
-    "axis": "dim",
-    "keepdims": "keepdim",
-    "x": "input",
-    "a": "input",
-    "x1": "input",
-    "x2": "other",
-    "axes": "dims",
-}
 
 TABLE: dict[str, Op] = {}
 """Every row by its name."""
@@ -79,6 +65,7 @@ class Op:
     """
 
     attach: Callable[[Tensor, Sequence[Tensor]], None] | None = None  # what views do when made
+    out_may_share = True  # whether PyTorch lets ``out`` be an input's memory
 
     def __init__(
         self,
@@ -91,6 +78,7 @@ class Op:
         pack: Callable[[tuple[Tensor, ...]], Any] = tuple,
     ) -> None:
         self.name = ""
+        self.summary = forward.__doc__ or type(self).__doc__
         self._forward = forward
         self.rules = rules
         self.outputs = outputs
@@ -99,12 +87,9 @@ class Op:
         self._node = node
         self.only_node: type[OpNode] | None = None  # the class of all nodes, once it is made
         self._node_classes: dict[str, type[OpNode]] = {}
-        parameters = inspect.signature(forward).parameters
-        self.parameters = list(parameters.values())
-        self.names = list(parameters)
-        self.defaults = [p.default for p in self.parameters]
-        self._gathers = self.parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
-        self._positional = sum(p.kind is not p.KEYWORD_ONLY for p in self.parameters)
+        self.parameters = Parameters(forward)
+        self.names = self.parameters.names
+        self.defaults = self.parameters.defaults
         self.differentiable = [self.names.index(name) for name in rules]
         self._recipes: dict[Any, Recipe] = {}
         self.function: Callable[..., Any]
@@ -112,15 +97,13 @@ class Op:
 
     def make_optional(self, position: int) -> None:
         """Lets an input be left out of a call, as None."""
-        self.parameters[position] = self.parameters[position].replace(default=None)
         self.defaults[position] = None
 
     def register(self, name: str) -> None:
         """Takes the name of the variable that holds the row, and makes its functions."""
         self.name = name
         TABLE[name] = self
-        self.function = _make_function(self, name, "apply")
-        self.inplace = _make_function(self, name + "_", "apply_inplace")
+        self.function, self.inplace = make_functions(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -134,13 +117,17 @@ class Op:
         """The result for these arguments, as ndarrays."""
         if self.check is not None:
             self.check(*arguments)
-        values = [_array_of(x) for x in arguments]
-        if self._gathers:
+        return self.call([_array_of(x) for x in arguments])
+
+    def call(self, values: list[Any]) -> Any:
+        """The forward of ndarrays, given in the order of its parameters."""
+        if self.parameters.gathers:
             return self._forward(*values[:-1], *values[-1])
-        if len(values) <= self._positional:
+        first = self.parameters.positional
+        if len(values) <= first:
             return self._forward(*values)
-        named = dict(zip(self.names[self._positional :], values[self._positional :], strict=False))
-        return self._forward(*values[: self._positional], **named)
+        named = dict(zip(self.names[first:], values[first:], strict=False))
+        return self._forward(*values[:first], **named)
 
     def compute(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as a tensor or a tuple of them."""
@@ -182,7 +169,7 @@ class Op:
         names: list[str] = []
         for bit, rule in enumerate(self.rules.values()):
             if mask >> bit & 1:
-                needs = list(inspect.signature(rule).parameters)
+                needs = Parameters(rule).names
                 rules.append((bit, rule, needs))
                 names += [name for name in needs if name != "g" and name not in names]
         return Recipe(rules, names, [self._source(name) for name in names])
@@ -227,8 +214,10 @@ class Update(Op):
         if self.check is not None:
             self.check(*arguments)
         x, *others = arguments
-        target = copying.copy_into(layout.result(x._array.shape, x._array.dtype, (x._array,)), x._array)
-        self._forward(target, *[_array_of(each) for each in others])
+        target = copying.copy_into(
+            layout.result(x._array.shape, x._array.dtype, (x._array,)), x._array
+        )
+        self.call([target, *[_array_of(each) for each in others]])
         return target
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
@@ -236,18 +225,7 @@ class Update(Op):
             self.check(*arguments)
         if self.refuses_overlap:
             refuse_overlap(target._array)
-        self._forward(target._array, *[_array_of(each) for each in arguments[1:]])
-
-
-def refuse_overlap(array: Array) -> None:
-    """Raises PyTorch's error where elements that are to be written share memory."""
-    if 0 in array.strides and any(
-        n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True)
-    ):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory location. Please clone() the tensor before performing the operation."
-        )
+        self.call([target._array, *[_array_of(each) for each in arguments[1:]]])
 
 
 def _incoming(grads: Grads, node: OpNode) -> Any:
@@ -290,99 +268,6 @@ def check_shape_in_place(target: Tensor, shape: tuple[int, ...]) -> None:
 def camel(name: str) -> str:
     """The name in camel case: ``masked_fill`` gives ``MaskedFill``."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
-
-
-# ---------------------------------------------------------------------- calls
-
-
-def _make_function(op: Op, name: str, path: str) -> Callable[..., Any]:
-    """A Python function with the row's signature, which calls the dispatch path."""
-    head, values, fast = [], [], []
-    star = False
-    namespace: dict[str, Any] = {"op": op, "apply": apply, "apply_inplace": apply_inplace}
-    for position, parameter in enumerate(op.parameters):
-        spelled = KEYWORDS.get(parameter.name, parameter.name)
-        if keyword.iskeyword(spelled):
-            spelled += "_"
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            head.append(f"*{spelled}")
-            values.append(f"_spread({spelled})")
-            star = True
-            continue
-        if parameter.kind is parameter.KEYWORD_ONLY and not star:
-            head.append("*")
-            star = True
-        if parameter.default is parameter.empty:
-            head.append(spelled)
-        else:
-            namespace[f"default{position}"] = parameter.default
-            head.append(f"{spelled}=default{position}")
-            fast.append(f"{spelled} is default{position}")
-        values.append(spelled)
-    namespace["_respell"] = _respell
-    namespace["_spread"] = spread
-    inputs = sum(p.default is p.empty for p in op.parameters)
-    call = f"{path}(op, ({', '.join(values)},)"
-    lines = []
-    if path == "apply":
-        head += ([] if star else ["*"]) + ["out=None", "**others"]
-        end = ", out)"
-    else:
-        head.append("**others")
-        end = ")"
-    lines.append(f"def {name}({', '.join(head)}):")
-    lines.append(f"    if others: return _respell({name}, others, locals())")
-    if fast and not any(p.kind is p.VAR_POSITIONAL for p in op.parameters):
-        short = f"{path}(op, ({', '.join(values[:inputs])},){end}"
-        lines.append(f"    if {' and '.join(fast)}: return {short}")
-    lines.append(f"    return {call}{end}")
-    exec(compile("\n".join(lines), f"<{name}>", "exec"), namespace)
-    function = namespace[name]
-    function.__module__ = "torch"
-    function.__doc__ = inspect.getdoc(op._forward) or op.__doc__
-    return function
-
-
-def spread(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The sizes or dims of ``view(2, 3)``, ``view((2, 3))`` and ``view([2, 3])`` alike."""
-    if len(values) == 1 and isinstance(values[0], list | tuple):
-        return tuple(values[0])
-    return values
-
-
-def _respell(function: Callable[..., Any], others: dict[str, Any], given: dict[str, Any]) -> Any:
-    """Calls again with NumPy's keywords replaced by PyTorch's; TypeError for unknown ones."""
-    code = function.__code__
-    count = code.co_argcount + code.co_kwonlyargcount
-    names = code.co_varnames[:count]
-    gathered = code.co_varnames[count] if code.co_flags & inspect.CO_VARARGS else None
-    arguments = {name: given[name] for name in names}
-    sizes = given[gathered] if gathered else ()
-    for name, value in others.items():
-        spelled = name if name == gathered else SPELLINGS.get(name)
-        if spelled is not None and spelled == gathered:
-            sizes = (value,)
-        elif spelled in names:
-            arguments[spelled] = value
-        else:
-            unexpected(function.__name__, name)
-    if gathered:
-        first = [arguments.pop(name) for name in code.co_varnames[: code.co_argcount]]
-        return function(*first, *sizes, **arguments)
-    return function(**arguments)
-
-
-def unexpected(function: str, name: str) -> NoReturn:
-    """Raises the error for a keyword that a function does not have."""
-    raise TypeError(f"{function}() got an unexpected keyword argument '{name}'")
-
-
-def must_be_tensor(function: str, name: str, position: int, value: Any) -> NoReturn:
-    """Raises PyTorch's error for an argument that must be a tensor."""
-    raise TypeError(
-        f"{function}(): argument '{name}' (position {position}) must be Tensor, "
-        f"not {type_name(type(value))}"
-    )
 
 
 # ---------------------------------------------------------------------- builders

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided as strided
+
 from numtorch_kernels import memory
 
 from ..autograd.inplace import CopySlices, move, refuse_change
 from ..autograd.mode import mode
-from ..dtype import TENSOR_TYPES
+from ..dtype import TENSOR_TYPES, dtype
 from ..size import Size
-from ..tensor import Tensor, View, normalized_dim
+from ..tensor import Tensor, View, normalized_dim, wrap, wrap_array
 from .apply import record, write
 from .table import Op, Rule, register_rows
 
@@ -146,9 +147,7 @@ CopySlices.as_strided = _strided_part_row
 CopySlices.scatter = _strided_scatter_row
 
 
-def _scattered(
-    g: Tensor, shape: Size, size: Any, stride: Any, offset: int, layout: Any
-) -> Tensor:
+def _scattered(g: Tensor, shape: Size, size: Any, stride: Any, offset: int, layout: Any) -> Tensor:
     """Zeros of a shape and layout with g in the strided part."""
     zeros = g.new_zeros(shape)  # type: ignore[attr-defined]
     return _strided_scatter_row(zeros, g, size, stride, offset, layout)
@@ -159,12 +158,29 @@ def _packed(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-as_strided = view_of(
-    _as_strided,
-    x=lambda g, x_shape, size, stride, storage_offset: _scattered(
-        g, x_shape, size, stride, storage_offset or 0, _packed(x_shape)
-    ),
-)
+def _overlaps(size: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether some elements of a view may be one and the same."""
+    reach = 1
+    for step, n in sorted((step, n) for n, step in zip(size, stride, strict=True) if n > 1):
+        if step < reach:
+            return True
+        reach = step * (n - 1) + reach
+    return False
+
+
+def _gathered_back(
+    g: Tensor, x_shape: Size, size: Any, stride: Any, storage_offset: int | None
+) -> Tensor:
+    offset = storage_offset or 0
+    if not _overlaps(size, stride):
+        return _scattered(g, x_shape, size, stride, offset, _packed(x_shape))
+    places = _as_strided(np.arange(prod(x_shape)), size, stride, offset)
+    flat = g.new_zeros((prod(x_shape),))  # type: ignore[attr-defined]
+    flat.index_add_(0, wrap_array(places.reshape(-1)), g.reshape(-1))  # type: ignore[attr-defined]
+    return flat.reshape(x_shape)  # type: ignore[no-any-return]
+
+
+as_strided = view_of(_as_strided, x=_gathered_back)
 
 
 def refresh_view(self: Tensor) -> None:
@@ -199,7 +215,9 @@ def infer_size(shape: Sequence[int], count: int) -> tuple[int, ...]:
         raise RuntimeError("only one dimension can be inferred")
     for n in sizes:
         if n < -1:
-            raise RuntimeError(f"invalid shape dimension {n} at index {sizes.index(n)} of shape {sizes}")
+            raise RuntimeError(
+                f"invalid shape dimension {n} at index {sizes.index(n)} of shape {sizes}"
+            )
     known = prod(n for n in sizes if n != -1)
     if unknown:
         if known == 0 and count == 0:
@@ -216,6 +234,8 @@ def infer_size(shape: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def _view(x: Array, *shape: Any) -> Array:
+    if shape and isinstance(shape[0], dtype):
+        return _reinterpreted(x, shape[0])
     sizes = infer_size(shape, x.size)
     try:
         return np.reshape(x, sizes, copy=False)
@@ -223,6 +243,19 @@ def _view(x: Array, *shape: Any) -> Array:
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "
             "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
+        ) from None
+
+
+def _reinterpreted(x: Array, kind: dtype) -> Array:
+    """The same bytes as elements of another dtype."""
+    try:
+        return x.view(kind.numpy)
+    except (ValueError, TypeError):
+        ratio = max(kind.itemsize // x.itemsize, 1)
+        last = x.shape[-1] if x.ndim else 0
+        raise RuntimeError(
+            f"self.size(-1) must be divisible by {ratio} to view {x.dtype.name} as {kind.name} "
+            f"(different element sizes), but got {last}"
         ) from None
 
 
@@ -277,7 +310,9 @@ def _squeeze(x: Array, dim: Any = None) -> Array:
 
 
 def _squeeze_node(x: Any, dim: Any = None) -> str:
-    return "SqueezeBackward0" if dim is None else f"SqueezeBackward{1 if isinstance(dim, int) else 2}"
+    return (
+        "SqueezeBackward0" if dim is None else f"SqueezeBackward{1 if isinstance(dim, int) else 2}"
+    )
 
 
 def expanded_size(
@@ -360,6 +395,8 @@ def _placed(g: Tensor, shape: Size, place: Callable[[Tensor], Tensor]) -> Tensor
 def _narrow(x: Array, dim: int, start: int, length: int) -> Array:
     if not x.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, np.ndarray) and (start.ndim or start.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     axis, start, length = normalized_dim(dim, x.ndim), int(start), int(length)
     size = x.shape[axis]
     if length < 0:
@@ -407,6 +444,18 @@ def _unfold(x: Array, dimension: int, size: int, step: int) -> Array:
     return strided(x, (*shape, size), (*steps, x.strides[axis]))
 
 
+def _folded(g: Any, x_shape: Size, dimension: int, size: int, step: int) -> Tensor:
+    """The sum of the gradients of overlapping windows."""
+    whole = g.new_zeros(x_shape)
+    if not len(x_shape):
+        return whole + g.sum()  # type: ignore[no-any-return]
+    axis = normalized_dim(dimension, len(x_shape))
+    starts = np.arange(g._array.shape[axis])[:, None] * step
+    places = wrap_array((starts + np.arange(size)).reshape(-1))
+    parts = g.movedim(-1, axis + 1).flatten(axis, axis + 1)
+    return whole.index_add_(axis, places, parts)  # type: ignore[no-any-return]
+
+
 view = view_of(_view, x=lambda g, x_shape: g.reshape(x_shape))
 transpose = view_of(_transpose, x=lambda g, dim0, dim1: g.transpose(dim0, dim1))
 permute = view_of(_permute, x=lambda g, dims: g.permute(_inverse(dims)))
@@ -437,6 +486,7 @@ diagonal = view_of(
         g, x_shape, lambda whole: whole.diagonal(offset, dim1, dim2)
     ),
 )
+unfold = view_of(_unfold, x=_folded)
 alias = view_of(lambda x: x[...], x=lambda g: g)
 
 register_rows(globals())

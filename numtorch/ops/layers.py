@@ -1,0 +1,289 @@
+"""Rows: what layers compute with their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numtorch_kernels import index, matmul, memory, reduce
+
+from ..autograd.mode import no_grad
+from ..dtype import TENSOR_TYPES, from_numpy_dtype, int64
+from ..tensor import Tensor, wrap
+from .apply import scalar_type, write
+from .linear import matmul as product
+from .linear import mm
+from .signature import must_be_tensor
+from .table import op, register_rows
+from .views import expanded_size
+
+Array = np.ndarray[Any, Any]
+
+
+def _kind(x: Array) -> str:
+    return scalar_type(from_numpy_dtype(x.dtype))
+
+
+# ---------------------------------------------------------------------- linear maps
+
+
+def _linear_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    if not x.ndim or not weight.ndim:
+        raise RuntimeError(
+            f"both arguments to linear need to be at least 1D, but they are {x.ndim}D and "
+            f"{weight.ndim}D"
+        )
+    if weight.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {weight.ndim}D")
+    rows = x.size // x.shape[-1] if x.shape[-1] else 0
+    if x.shape[-1] != weight.shape[-1]:
+        shape = "x".join(map(str, weight.shape[::-1]))
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x.shape[-1]} and {shape})"
+        )
+    if x.dtype != weight.dtype:
+        raise RuntimeError(
+            f"mat1 and mat2 must have the same dtype, but got {_kind(x)} and {_kind(weight)}"
+        )
+    if weight.ndim == 1:
+        if bias is not None and bias.ndim:
+            raise RuntimeError("mat2 must be a matrix, got 1-D tensor")
+        if bias is None:
+            return matmul.matmul(x, weight)
+        return matmul.linear(x, weight[None], bias.reshape(1))[..., 0]
+    if bias is not None:
+        if bias.dtype != x.dtype:
+            raise RuntimeError(
+                f"self and mat2 must have the same dtype, but got {_kind(bias)} and {_kind(weight)}"
+            )
+        expanded_size(bias.shape, (*x.shape[:-1], weight.shape[0]))
+    return matmul.linear(x, weight, bias)
+
+
+def _linear_node(x: Any, weight: Any, bias: Any = None) -> str:
+    if weight.ndim == 1:
+        return "MvBackward0"
+    if x.ndim == 2:
+        return "MmBackward0" if bias is None else "AddmmBackward0"
+    if bias is not None:
+        return "ViewBackward0"
+    return "SqueezeBackward4" if x.ndim == 1 else "UnsafeViewBackward0"
+
+
+def _rows(x: Any) -> Any:
+    """The last dimension of all vectors in a tensor, as the rows of a matrix."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+def _linear_x(g: Any, weight: Any) -> Any:
+    return g.unsqueeze(-1) * weight if weight.ndim == 1 else product(g, weight)
+
+
+def _linear_weight(g: Any, x: Any, weight_shape: Any) -> Any:
+    if len(weight_shape) == 1:
+        return (g.unsqueeze(-1) * x).sum_to_size(weight_shape)
+    return mm(_rows(g).t(), _rows(x)) if x.ndim > 1 else g.unsqueeze(1) * x
+
+
+linear = op(
+    _linear_forward,
+    node=_linear_node,
+    x=_linear_x,
+    weight=_linear_weight,
+    bias=lambda g, bias_shape: g.sum_to_size(bias_shape),
+)
+
+
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x1 W[k] x2 for each k: sizes (..., n), (..., m) and (K, n, m) give (..., K).
+
+    Raises RuntimeError for sizes that do not fit.
+    """
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise RuntimeError(
+            "bilinear(): input batch dimensions do not match: "
+            f"got {list(input1.shape)} and {list(input2.shape)}"
+        )
+    for number, x in ((1, input1), (2, input2)):
+        if x.size(-1) != weight.size(number):
+            raise RuntimeError(
+                f"bilinear(): input{number} size does not match weight size: "
+                f"got {x.size(-1)} but expected {weight.size(number)}"
+            )
+    outputs, n, m = weight.shape
+    first, second = _rows(input1), _rows(input2)
+    pairs = (first.unsqueeze(2) * second.unsqueeze(1)).reshape(-1, n * m)
+    y = linear(pairs, weight.reshape(outputs, n * m), bias)
+    return y.reshape(*input1.shape[:-1], outputs)
+
+
+# ---------------------------------------------------------------------- looking up
+
+
+def _embedding_forward(
+    weight: Array,
+    indices: Array,
+    padding_idx: int = -1,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Array:
+    if weight.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    if _kind(indices) not in ("Long", "Int"):
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+            f"Long, Int; but got {TENSOR_TYPES[indices.dtype.name]} instead (while checking "
+            "arguments for embedding)"
+        )
+    places = indices.astype(np.int64, copy=False).reshape(-1)
+    if index.out_of_range(places, 0, weight.shape[0]) is not None:
+        raise IndexError("index out of range in self")
+    return index.index_select(weight, 0, places).reshape(*indices.shape, weight.shape[1])
+
+
+def _embedding_backward_forward(
+    grad: Array, indices: Array, rows: int, padding_idx: int, scale_grad_by_freq: bool
+) -> Array:
+    width = grad.shape[-1]
+    out = memory.empty((rows, width), grad.dtype)
+    out.fill(0)
+    places = indices.astype(np.int64, copy=False).reshape(-1)
+    index.index_add(out, 0, places, grad.reshape(-1, width))
+    if scale_grad_by_freq:
+        out /= np.maximum(index.bincount(places, rows), 1).astype(out.dtype)[:, None]
+    if padding_idx >= 0:
+        out[padding_idx] = 0
+    return out
+
+
+def _embedding_again(
+    g: Any, indices: Any, padding_idx: int, scale_grad_by_freq: bool, rows: int
+) -> Any:
+    """The derivative of the embedding's gradient by the incoming gradient."""
+    if scale_grad_by_freq:
+        counts = index.bincount(indices._array.reshape(-1).astype(np.int64), rows)
+        g = g / wrap(np.maximum(counts, 1).astype(g._array.dtype)[:, None], g.dtype)
+    if padding_idx >= 0:
+        mask = np.ones((rows, 1), g._array.dtype)
+        mask[padding_idx] = 0
+        g = g * wrap(mask, g.dtype)
+    return _embedding(g, indices)
+
+
+_embedding = op(
+    _embedding_forward,
+    node="EmbeddingBackward0",
+    weight=lambda g, indices, weight_shape, padding_idx, scale_grad_by_freq: _embedding_backward(
+        g, indices, weight_shape[0], padding_idx, scale_grad_by_freq
+    ),
+)
+_embedding_backward = op(
+    _embedding_backward_forward,
+    node="EmbeddingDenseBackwardBackward0",
+    grad=_embedding_again,
+)
+
+
+def embedding(
+    weight: Tensor,
+    indices: Tensor,
+    padding_idx: int = -1,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """The rows of ``weight`` (n, m) at the indices: of their size, and m.
+
+    The row ``padding_idx`` gets no gradient; with ``scale_grad_by_freq`` each row's gradient is
+    divided by how often it was looked up. Raises IndexError for an index out of range.
+    """
+    for position, (name, x) in enumerate((("weight", weight), ("indices", indices))):
+        if not isinstance(x, Tensor):
+            must_be_tensor("embedding", name, position + 1, x)
+    return _embedding(weight, indices, padding_idx, scale_grad_by_freq)
+
+
+def renormalise_rows(weight: Any, indices: Any, max_norm: float, norm_type: float) -> None:
+    """Scales the rows at the indices in place to norms of at most ``max_norm``."""
+    with no_grad():
+        places = wrap(np.unique(indices._array).astype(np.int64), int64)
+        rows = weight[places]
+        norms = rows.norm(norm_type, 1, keepdim=True)
+        scales = (max_norm / (norms + 1e-7)).where(norms > max_norm, norms * 0 + 1)
+        weight[places] = rows * scales
+
+
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
+    """Class numbers as rows of zeros with a single one: of their size, and the number of classes.
+
+    Raises RuntimeError for classes that are negative or too high, or not int64.
+
+    >>> import numtorch as torch
+    >>> torch.nn.functional.one_hot(torch.tensor([0, 2]))
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
+    if not isinstance(input, Tensor):
+        must_be_tensor("one_hot", "input", 1, input)
+    if input.dtype is not int64:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    classes = input._array
+    if not classes.size and num_classes <= 0:
+        raise RuntimeError("Can not infer total number of classes from empty tensor.")
+    if not classes.size:
+        return wrap(np.zeros((*classes.shape, num_classes), np.int64), int64)
+    axes = tuple(range(classes.ndim))
+    if reduce.amin(classes, axes) < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    highest = int(reduce.amax(classes, axes))
+    if num_classes != -1 and highest >= num_classes:
+        raise RuntimeError("Class values must be smaller than num_classes.")
+    return wrap(index.one_hot(classes, highest + 1 if num_classes == -1 else num_classes), int64)
+
+
+# ---------------------------------------------------------------------- padding
+
+
+def _inner(x: Any, pad: Sequence[int], sign: int) -> Any:
+    """The part of an array that padding by ``sign * pad`` takes away, as a view."""
+    slices = []
+    for axis, size in enumerate(x.shape):
+        before, after = _amounts(pad, len(x.shape) - 1 - axis)
+        slices.append(slice(max(sign * before, 0), size - max(sign * after, 0)))
+    return x[tuple(slices)]
+
+
+def _amounts(pad: Sequence[int], place: int) -> tuple[int, int]:
+    """How much is added before and after a dimension, counted from the last."""
+    return (pad[2 * place], pad[2 * place + 1]) if 2 * place < len(pad) else (0, 0)
+
+
+def _constant_pad_forward(x: Array, pad: Sequence[int], value: float = 0) -> Array:
+    if len(pad) % 2:
+        raise RuntimeError("Padding length must be divisible by 2")
+    if len(pad) > 2 * x.ndim:
+        raise RuntimeError(
+            "Padding length should be less than or equal to two times the input dimension but got "
+            f"padding length {len(pad)} and input of dimension {x.ndim}"
+        )
+    shape = []
+    for axis, size in enumerate(x.shape):
+        before, after = _amounts(pad, x.ndim - 1 - axis)
+        if min(size + before, size + after, size + before + after) < 0:
+            raise RuntimeError("narrow(): length must be non-negative.")
+        shape.append(size + before + after)
+    out = memory.empty(tuple(shape), x.dtype)
+    out.fill(value)
+    write(_inner(out, pad, 1), _inner(x, pad, -1))
+    return out
+
+
+constant_pad_nd = op(
+    _constant_pad_forward,
+    x=lambda g, pad: constant_pad_nd(g, [-amount for amount in pad]),
+)
+
+FUNCTIONS = {"bilinear": bilinear, "embedding": embedding}
+
+register_rows(globals())

@@ -1,0 +1,153 @@
+"""Rows: normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numtorch_kernels import norm
+
+from ..autograd.mode import mode
+from ..dtype import finfo, from_numpy_dtype, promote_types
+from ..tensor import Tensor, wrap_array
+from .apply import scalar_type
+from .table import op, register_rows
+
+Array = np.ndarray[Any, Any]
+
+
+def _check_shapes(x: Any, shape: Sequence[int], weight: Any, bias: Any, star: str) -> None:
+    """Raises PyTorch's errors where the normalised shape is not the last part of the input's."""
+    sizes = list(shape)
+    if not sizes:
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one "
+            f"element, but got normalized_shape = {sizes}"
+        )
+    for name, parameter in (("weight", weight), ("bias", bias)):
+        if parameter is not None and list(parameter.shape) != sizes:
+            raise RuntimeError(
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
+                f"{list(parameter.shape)} and normalized_shape = {sizes}"
+            )
+    if list(x.shape[-len(sizes) :]) != sizes or x.ndim < len(sizes):
+        wanted = ", ".join(map(str, sizes))
+        raise RuntimeError(
+            f"Given normalized_shape={sizes}, expected input with shape [{star}{wanted}], "
+            f"but got input of size{list(x.shape)}"
+        )
+
+
+def _layer_norm_forward(
+    x: Array,
+    normalized_shape: Sequence[int],
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> tuple[Array, Array, Array]:
+    _check_shapes(x, normalized_shape, weight, bias, "*, ")
+    if x.dtype.kind != "f":
+        kind = scalar_type(from_numpy_dtype(x.dtype))
+        raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{kind}'")
+    for parameter in (weight, bias):
+        if parameter is not None and parameter.dtype != x.dtype:
+            raise RuntimeError(
+                "mixed dtype (CPU): expect parameter to have scalar type of "
+                + scalar_type(from_numpy_dtype(x.dtype))
+            )
+    return norm.layer_norm(x, len(normalized_shape), weight, bias, eps)
+
+
+class _Statistics:
+    """The normalised input, and what gradients pass on their way to it, by tensor operations."""
+
+    def __init__(self, x: Any, dims: tuple[int, ...], eps: float) -> None:
+        self.dims = dims
+        centred = x - x.mean(dims, keepdim=True)
+        self.scale = ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
+        self.normalised = centred * self.scale
+
+    def through(self, g: Any) -> Any:
+        """The gradient of the input, given that of the normalised input."""
+        flat = g - g.mean(self.dims, keepdim=True)
+        along = (g * self.normalised).mean(self.dims, keepdim=True)
+        return self.scale * (flat - self.normalised * along)
+
+
+def _dims(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(range(-len(shape), 0))
+
+
+def _layer_norm_x(
+    g: Any, x: Any, mean: Any, rstd: Any, weight: Any, normalized_shape: Any, eps: float
+) -> Any:
+    if mode.recording:
+        weighted = g if weight is None else g * weight
+        return _Statistics(x, _dims(normalized_shape), eps).through(weighted)
+    arrays = [t if t is None else t._array for t in (g, x, mean, rstd, weight)]
+    return wrap_array(norm.layer_norm_backward(*arrays, len(normalized_shape))[0])
+
+
+def _layer_norm_weight(g: Any, x: Any, normalized_shape: Any, eps: float) -> Any:
+    normalised = _Statistics(x, _dims(normalized_shape), eps).normalised
+    return (g * normalised).sum_to_size(tuple(normalized_shape))
+
+
+layer_norm = op(
+    _layer_norm_forward,
+    node="NativeLayerNormBackward0",
+    outputs=("y", "mean", "rstd"),
+    pack=lambda results: results[0],
+    x=_layer_norm_x,
+    weight=_layer_norm_weight,
+    bias=lambda g, bias_shape: g.sum_to_size(bias_shape),
+)
+
+
+def rms_norm(
+    input: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None
+) -> Tensor:
+    """x over the root of the mean of its squares in the last dimensions, times a weight.
+
+    ``eps`` is added to the mean; by default it is the machine epsilon of the dtype. Zhang and
+    Sennrich, Root Mean Square Layer Normalization (2019).
+    """
+    _check_shapes(input, normalized_shape, weight, None, "*")
+    eps = finfo(input.dtype).eps if eps is None else eps
+    squares = (input * input).mean(_dims(normalized_shape), keepdim=True)
+    normalised = input * (squares + eps).rsqrt()
+    return normalised if weight is None else normalised * weight
+
+
+def normalize(
+    input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None
+) -> Tensor:
+    """x over its p-norm along a dimension, which counts as at least ``eps``."""
+    size = input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
+    return input.div(size) if out is None else input.div(size, out=out)
+
+
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between vectors along a dimension; norms count as at least ``eps``.
+
+    Raises RuntimeError where no operand is floating point.
+    """
+    kind = promote_types(x1.dtype, x2.dtype)
+    if not kind.is_floating_point:
+        raise RuntimeError(
+            f"expected common dtype to be floating point, yet common dtype is {scalar_type(kind)}"
+        )
+    x1, x2 = x1.to(kind), x2.to(kind)
+    shape = np.broadcast_shapes(x1._array.shape, x2._array.shape)
+    units = []
+    for x in (x1.expand(shape), x2.expand(shape)):
+        size = x.norm(2, dim, keepdim=True)
+        units.append(x / (size + (size.clamp_min(eps) - size).detach()))
+    return (units[0] * units[1]).sum(dim)
+
+
+FUNCTIONS = {"rms_norm": rms_norm, "cosine_similarity": cosine_similarity}
+
+register_rows(globals())
