@@ -226,7 +226,11 @@ def _nested_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
             kinds.update(from_numpy_dtype(each.dtype) for each in level)
             level = [each.tolist() for each in level]
         shape.append(_common_length(level, len(shape)))
+        if not shape[-1]:
+            kinds.add(get_default_dtype())
         level = list(chain.from_iterable(level))
+    if 0 in shape:
+        level = []
     types = set(map(type, level))
     if not kinds:
         kinds = {found for each in types for found in _kinds_of(each, level)}
@@ -251,7 +255,7 @@ def _warn_arrays() -> None:
 def _common_length(level: Sequence[Any], dim: int) -> int:
     """The length of all sequences of a level."""
     length = len(level[0])
-    for each in level:
+    for each in level if length else ():
         if not _is_sequence(each):
             raise TypeError("not a sequence")
         if len(each) != length:
@@ -346,6 +350,15 @@ class _ReadOnly:
     warned = False
 
 
+class _Writable:
+    """Offers the memory of a read-only array for writing, and keeps the array alive."""
+
+    def __init__(self, array: Array) -> None:
+        address = array.__array_interface__["data"][0]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+        self.array = array
+
+
 def from_numpy(ndarray: Any) -> Tensor:
     """The tensor of an ndarray's memory: what is written to one is seen in the other.
 
@@ -356,7 +369,9 @@ def from_numpy(ndarray: Any) -> Tensor:
         raise TypeError(f"expected np.ndarray (got {type_name(type(ndarray))})")
     kind = from_numpy_dtype(ndarray.dtype)
     _check_ndarray(ndarray)
-    if not ndarray.flags.writeable and not _ReadOnly.warned:
+    if ndarray.flags.writeable:
+        return wrap(np.asarray(ndarray), kind)
+    if not _ReadOnly.warned:
         _ReadOnly.warned = True
         warnings.warn(
             "The given NumPy array is not writable, and PyTorch does not support non-writable "
@@ -365,7 +380,7 @@ def from_numpy(ndarray: Any) -> Tensor:
             "to a tensor. This type of warning will be suppressed for the rest of this program.",
             stacklevel=2,
         )
-    return wrap(np.asarray(ndarray), kind)
+    return wrap(np.asarray(_Writable(ndarray)), kind)
 
 
 # ---------------------------------------------------------------------- constants
@@ -502,7 +517,7 @@ def arange(
     kind = _dtype_of("arange", dtype, inferred if out is None else out.dtype)
     if not math.isfinite(start) or not math.isfinite(end):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
-    if step == 0 or (kind.category == 1 and int(step) == 0):
+    if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
@@ -510,6 +525,8 @@ def arange(
         raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
     if kind.category == 1:
         start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise ValueError("step must be nonzero")
     length = -((start - end) // step) if kind.category == 1 else math.ceil((end - start) / step)
     array = sequence.arange(start, step, length, kind.numpy)
     if out is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .dtype import DTYPES, dtype, from_numpy_dtype, get_default_dtype, type_name
 from .printing import tensor_text
-from .size import Size, device
+from .size import Size, device, layout, strided
 
 Array = np.ndarray[Any, Any]
 _NO_GRAD_KEPT = (
@@ -64,7 +64,7 @@ class Tensor:
     __array_priority__: ClassVar[int] = 1000  # ndarray operators leave the work to this class
 
     device: ClassVar[device] = device("cpu")
-    layout: ClassVar[str] = "torch.strided"
+    layout: ClassVar[layout] = strided
     is_cuda: ClassVar[bool] = False
     is_cpu: ClassVar[bool] = True
     is_sparse: ClassVar[bool] = False
@@ -235,7 +235,7 @@ class Tensor:
     def __repr__(self, *, tensor_contents: str | None = None) -> str:
         suffixes = []
         if self.grad_fn is not None:
-            suffixes.append(f"grad_fn=<{self.grad_fn.name()}>")
+            suffixes.append(f"grad_fn=<{type(self.grad_fn).__name__}>")
         elif self.requires_grad:
             suffixes.append("requires_grad=True")
         return tensor_text(

@@ -6,6 +6,9 @@ import warnings
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
+
 def transcript(torch: ModuleType, program: str) -> list[str]:
     """What a program shows, with ``torch`` meaning a module.
 
@@ -51,3 +54,26 @@ def _plain(text: str) -> str:
     """A text without what differs between two processes or modules and says nothing."""
     text = re.sub(r" at 0x[0-9a-f]+", "", text)
     return re.sub(r" \(Triggered internally at .*\)", "", text).replace("numtorch.", "torch.")
+
+
+def answer(torch: ModuleType, expression: str, setup: str = "") -> str:
+    """What an expression gives after some setup, with strides, warnings and errors, as text."""
+    scope: dict[str, Any] = {"torch": torch, "np": np}
+    exec(textwrap.dedent(setup), scope)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            shown = _with_strides(eval(expression, scope))
+        except Exception as error:
+            shown = f"{type(error).__name__}: {_plain(str(error))}"
+    return "\n".join([shown, *sorted({_plain(str(each.message)) for each in caught})])
+
+
+def _with_strides(value: Any) -> str:
+    if isinstance(value, tuple | list) and any(hasattr(each, "stride") for each in value):
+        return "; ".join(map(_with_strides, value))
+    text = _described(value)
+    if hasattr(value, "stride") and value.numel():
+        steps = [step if n > 1 else 0 for n, step in zip(value.shape, value.stride(), strict=True)]
+        text += f" {tuple(value.shape)} {value.dtype} {steps}".replace("numtorch.", "torch.")
+    return text

@@ -52,7 +52,7 @@ _SIGN = "select({0} > 0, {dtype}(1), select({0} < 0, {dtype}(-1), {dtype}(0)))"
 
 PRIMITIVES: dict[str, Primitive] = {
     "add": Primitive("{0} + {1}", "{0} + {1}", "{0} | {1}"),
-    "sub": Primitive("{0} - {1}", "{0} - {1}", "{0} ^ {1}"),
+    "sub": Primitive("{0} - {1}", "{0} - {1}"),
     "mul": Primitive("{0} * {1}", "{0} * {1}", "{0} & {1}"),
     "div": Primitive("{0} / {1}"),
     "neg": Primitive("-{0}", "-{0}"),

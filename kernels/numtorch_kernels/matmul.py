@@ -74,7 +74,7 @@ def _by_vector(dtype: Dtype, columns: bool) -> Loop:
         "(m,k),(k)->(m)",
         (dtype,) * 3,
         bind={"DEPTH": DEPTH} if columns else {},
-        fastmath=frozenset({"reassoc", "contract", "nsz"}),
+        fastmath=frozenset({"reassoc", "nsz"}),  # not fused: PyTorch's bits where k is short
     )
 
 
@@ -150,7 +150,8 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         if a.ndim < 2:
             return dot(a, b, out) if b.ndim < 2 else mv(b.swapaxes(-1, -2), a, out)
         return mv(a, b, out)
-    if max(a.size * b.shape[-1], b.size * a.shape[-2]) < SERIAL:
+    vector = b.shape[-1] == 1 or a.shape[-2] == 1
+    if not vector and max(a.size * b.shape[-1], b.size * a.shape[-2]) < SERIAL:
         if out is None:
             return _in_place(a.dtype).ufunc(a, b)
         if out.strides[-1] == out.itemsize:

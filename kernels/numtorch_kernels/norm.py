@@ -1,12 +1,12 @@
-"""Softmax, cross entropy and layer normalisation: fused passes over rows that stay in cache.
+"""Softmax, cross entropy and layer normalisation: several passes over a row while it is in cache.
 
-Lanes are chosen as in :mod:`.reduction`: several results side by side where another axis is the
-adjacent one, else shares of one result, whose maxima and sums are then folded together.
+As in :mod:`.reduction`, there are loops along rows and, where another axis than the reduced one is
+adjacent, over columns side by side. All arrays of a call are float32, or all are float64; but for
+targets, which are int64.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,130 +16,249 @@ from . import memory, reduce, scalar
 from .bits import sqrt
 from .build import Loop, gufunc
 from .drive import drive
-from .intrinsics import BLOCK, buffer, helper, load, lowest, offset, one, store, zero
+from .intrinsics import BLOCK, buffer, cast, load, lowest, offset, one, store, zero
 from .layout import aligned
-from .reduction import SHARES, is_adjacent, last_axis
+from .reduce import larger
+from .reduction import is_adjacent, last_axis, reassociable
 
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 
 INT64 = np.dtype(np.int64)
-ROWS = 64  # rows whose gradients of layer_norm's weights are added up in turn
+GROUP = 64  # rows whose contributions to the gradient of a weight are added up in turn
 
 
-@helper
-def add(a, b):  # type: ignore[no-untyped-def]
+@reassociable
+def plus(a, b):  # type: ignore[no-untyped-def]
+    """a + b, where the order of a loop's additions is free."""
     return a + b
 
 
-@helper
-def larger(a, b):  # type: ignore[no-untyped-def]
-    return a if a > b else b
+def softmax_rows(count, n, x, x_outer, x_inner, y, y_outer, y_inner):  # type: ignore[no-untyped-def]
+    """exp(x - m) / sum(exp(x - m)) for each row, or its logarithm."""
+    for row in range(count):
+        here, there = offset(x, row * x_outer), offset(y, row * y_outer)
+        peak, total = lowest(x), zero(x)
+        for i in range(n):
+            peak = larger(peak, here[i * x_inner])
+        for i in range(n):
+            value = exp(load(here, i * x_inner) - peak)
+            total = plus(total, value)
+            if not logarithm:
+                store(there, i * y_inner, value)
+        if logarithm:
+            shift = log(total)
+            for i in range(n):
+                store(there, i * y_inner, (load(here, i * x_inner) - peak) - shift)
+        else:
+            scale = one(x) / total
+            for i in range(n):
+                there[i * y_inner] *= scale
 
 
-@helper
-def fold(lanes, width, combine):  # type: ignore[no-untyped-def]
-    """Combines the lanes, and gives the result to each."""
-    size = width
-    while size > 1:
-        half = (size + 1) // 2
-        for j in range(size - half):
-            lanes[j] = combine(lanes[j], lanes[half + j])
-        size = half
-    for j in range(1, width):
-        lanes[j] = lanes[0]
-
-
-@helper
-def peaks_and_sums(  # type: ignore[no-untyped-def]
-    peak, total, x, n, width, row_step, step, y, y_row_step, y_step, shared, keep, exp
-):
-    """The lanes' maxima m (NaN aside) and sums of exp(x - m), which y receives if ``keep``."""
-    for j in range(width):
-        peak[j] = lowest(peak)
-        total[j] = zero(total)
-    for first in range(0, n, width if shared else 1):
-        size = n - first if shared and n - first < width else width
-        for j in range(size):
-            value = x[first * row_step + j * step]
-            peak[j] = value if value > peak[j] else peak[j]
-    if shared:
-        fold(peak, width, larger)
-    for first in range(0, n, width if shared else 1):
-        size = n - first if shared and n - first < width else width
-        from_x, to_y = offset(x, first * row_step), offset(y, first * y_row_step)
-        for j in range(size):
-            value = exp(load(from_x, j * step) - peak[j])
-            total[j] += value
-            if keep:
-                store(to_y, j * y_step, value)
-    if shared:
-        fold(total, width, add)
-
-
-def softmax(count, n, x, x_outer, x_inner, y, y_outer, y_inner):  # type: ignore[no-untyped-def]
-    """exp(x - m) / sum of it, or its logarithm if not ``keep``."""
-    peak, total = buffer(y), buffer(y)
-    width = (SHARES if n > SHARES else n) if shared else BLOCK
-    x_step, y_step = (x_inner, y_inner) if shared else (x_outer, y_outer)
-    source_inner, source_step = (y_inner, y_step) if keep else (x_inner, x_step)
-    start = 0
-    while start < count:
-        if not shared and count - start < BLOCK:
-            width = count - start
+def softmax_columns(count, n, x, x_outer, x_inner, y, y_outer, y_inner):  # type: ignore[no-untyped-def]
+    """exp(x - m) / sum(exp(x - m)) for each column, or its logarithm."""
+    peak, total = buffer(x), buffer(x)
+    for start in range(0, count, BLOCK):
+        width = BLOCK if count - start > BLOCK else count - start
         x_at, y_at = offset(x, start * x_outer), offset(y, start * y_outer)
-        peaks_and_sums(
-            peak, total, x_at, n, width, x_inner, x_step, y_at, y_inner, y_step, shared, keep, exp
-        )
         for j in range(width):
-            total[j] = one(total) / total[j] if keep else log(total[j])
-        source = y_at if keep else x_at
-        for first in range(0, n, width if shared else 1):
-            size = n - first if shared and n - first < width else width
-            here, there = offset(source, first * source_inner), offset(y_at, first * y_inner)
-            for j in range(size):
-                value = load(here, j * source_step)
-                value = value * total[j] if keep else (value - peak[j]) - total[j]
-                store(there, j * y_step, value)
-        start += 1 if shared else width
-
-
-def softmax_backward(  # type: ignore[no-untyped-def]
-    count, n, g, g_outer, g_inner, y, y_outer, y_inner, x, x_outer, x_inner
-):
-    """The gradient y (g - sum(g y)) of softmax y, or g - exp(y) sum(g) of its logarithm."""
-    total = buffer(x)
-    width = (SHARES if n > SHARES else n) if shared else BLOCK
-    g_step, y_step, x_step = (g_inner, y_inner, x_inner) if shared else (g_outer, y_outer, x_outer)
-    start = 0
-    while start < count:
-        if not shared and count - start < BLOCK:
-            width = count - start
-        g_at, y_at, x_at = (
-            offset(g, start * g_outer),
-            offset(y, start * y_outer),
-            offset(x, start * x_outer),
-        )
+            peak[j], total[j] = lowest(x), zero(x)
+        for i in range(n):
+            here = offset(x_at, i * x_inner)
+            for j in range(width):
+                peak[j] = larger(peak[j], here[j * x_outer])
+        for i in range(n):
+            here, there = offset(x_at, i * x_inner), offset(y_at, i * y_inner)
+            for j in range(width):
+                value = exp(load(here, j * x_outer) - peak[j])
+                total[j] += value
+                if not logarithm:
+                    store(there, j * y_outer, value)
         for j in range(width):
-            total[j] = zero(total)
-        for first in range(0, n, width if shared else 1):
-            size = n - first if shared and n - first < width else width
-            from_g, from_y = offset(g_at, first * g_inner), offset(y_at, first * y_inner)
-            for j in range(size):
-                total[j] += from_g[j * g_step] * (from_y[j * y_step] if keep else one(y))
-        if shared:
-            fold(total, width, add)
-        for first in range(0, n, width if shared else 1):
-            size = n - first if shared and n - first < width else width
-            from_g, from_y = offset(g_at, first * g_inner), offset(y_at, first * y_inner)
-            to_x = offset(x_at, first * x_inner)
-            for j in range(size):
-                slope, result = load(from_g, j * g_step), load(from_y, j * y_step)
-                if keep:
-                    store(to_x, j * x_step, result * (slope - total[j]))
+            total[j] = log(total[j]) if logarithm else one(x) / total[j]
+        for i in range(n):
+            here, there = offset(x_at, i * x_inner), offset(y_at, i * y_inner)
+            for j in range(width):
+                if logarithm:
+                    store(there, j * y_outer, (load(here, j * x_outer) - peak[j]) - total[j])
                 else:
-                    store(to_x, j * x_step, slope - exp(result) * total[j])
-        start += 1 if shared else width
+                    there[j * y_outer] *= total[j]
+
+
+def softmax_backward_rows(  # type: ignore[no-untyped-def]
+    count, n, g, g_outer, g_inner, y, y_outer, y_inner, out, out_outer, out_inner
+):
+    """y (g - sum(g y)) for each row of a softmax y, or g - exp(y) sum(g) of its logarithm."""
+    for row in range(count):
+        slope, result = offset(g, row * g_outer), offset(y, row * y_outer)
+        target = offset(out, row * out_outer)
+        total = zero(g)
+        for i in range(n):
+            part = slope[i * g_inner]
+            total = plus(total, part if logarithm else part * result[i * y_inner])
+        for i in range(n):
+            a, b = load(slope, i * g_inner), load(result, i * y_inner)
+            store(target, i * out_inner, a - exp(b) * total if logarithm else b * (a - total))
+
+
+def softmax_backward_columns(  # type: ignore[no-untyped-def]
+    count, n, g, g_outer, g_inner, y, y_outer, y_inner, out, out_outer, out_inner
+):
+    """y (g - sum(g y)) for each column of a softmax y, or g - exp(y) sum(g) of its logarithm."""
+    total = buffer(g)
+    for start in range(0, count, BLOCK):
+        width = BLOCK if count - start > BLOCK else count - start
+        g_at, y_at = offset(g, start * g_outer), offset(y, start * y_outer)
+        out_at = offset(out, start * out_outer)
+        for j in range(width):
+            total[j] = zero(g)
+        for i in range(n):
+            slope, result = offset(g_at, i * g_inner), offset(y_at, i * y_inner)
+            for j in range(width):
+                part = slope[j * g_outer]
+                total[j] += part if logarithm else part * result[j * y_outer]
+        for i in range(n):
+            slope, result = offset(g_at, i * g_inner), offset(y_at, i * y_inner)
+            target = offset(out_at, i * out_inner)
+            for j in range(width):
+                a, b, s = load(slope, j * g_outer), load(result, j * y_outer), total[j]
+                store(target, j * out_outer, a - exp(b) * s if logarithm else b * (a - s))
+
+
+def cross_entropy_rows(  # type: ignore[no-untyped-def]
+    count, n, x, x_outer, x_inner, target, target_outer, weight, weight_outer, weight_inner,
+    ignored, ignored_outer, loss, loss_outer, lse, lse_outer, share, share_outer
+):  # fmt: skip
+    """w (logsumexp(x) - x[target]), logsumexp(x) and w = weight[target] for each row."""
+    for row in range(count):
+        here, index = offset(x, row * x_outer), target[row * target_outer]
+        peak, total = lowest(x), zero(x)
+        for i in range(n):
+            peak = larger(peak, here[i * x_inner])
+        for i in range(n):
+            total = plus(total, exp(here[i * x_inner] - peak))
+        shift = log(total)
+        lse[row * lse_outer] = peak + shift
+        factor, value = zero(x), zero(x)
+        if index != ignored[row * ignored_outer]:
+            factor = value = zero(x) / zero(x)
+            if 0 <= index < n:
+                factor = weight[row * weight_outer + index * weight_inner]
+                value = factor * ((peak - here[index * x_inner]) + shift)
+        loss[row * loss_outer] = value
+        share[row * share_outer] = factor
+
+
+def cross_entropy_backward_rows(  # type: ignore[no-untyped-def]
+    count, n, x, x_outer, x_inner, target, target_outer, lse, lse_outer, scale, scale_outer,
+    out, out_outer, out_inner
+):  # fmt: skip
+    """(exp(x - lse) - [i == target]) scale for each row."""
+    for row in range(count):
+        here, there = offset(x, row * x_outer), offset(out, row * out_outer)
+        shift, factor = lse[row * lse_outer], scale[row * scale_outer]
+        index = target[row * target_outer]
+        for i in range(n):
+            store(there, i * out_inner, exp(load(here, i * x_inner) - shift) * factor)
+        if 0 <= index < n:
+            there[index * out_inner] -= factor
+
+
+def nll_rows(  # type: ignore[no-untyped-def]
+    count, n, x, x_outer, x_inner, target, target_outer, weight, weight_outer, weight_inner,
+    ignored, ignored_outer, loss, loss_outer, share, share_outer
+):  # fmt: skip
+    """-w x[target] and w = weight[target] for each row."""
+    for row in range(count):
+        index = target[row * target_outer]
+        factor, value = zero(x), zero(x)
+        if index != ignored[row * ignored_outer]:
+            factor = value = zero(x) / zero(x)
+            if 0 <= index < n:
+                factor = weight[row * weight_outer + index * weight_inner]
+                value = -factor * x[row * x_outer + index * x_inner]
+        loss[row * loss_outer] = value
+        share[row * share_outer] = factor
+
+
+def nll_backward_rows(  # type: ignore[no-untyped-def]
+    count, n, target, target_outer, scale, scale_outer, out, out_outer, out_inner
+):
+    """-scale at the target of each row, else 0."""
+    for row in range(count):
+        there, index = offset(out, row * out_outer), target[row * target_outer]
+        for i in range(n):
+            there[i * out_inner] = zero(out)
+        if 0 <= index < n:
+            there[index * out_inner] = -scale[row * scale_outer]
+
+
+def layer_norm_rows(  # type: ignore[no-untyped-def]
+    count, n, x, x_outer, x_inner, weight, weight_outer, weight_inner, bias, bias_outer, bias_inner,
+    eps, eps_outer, y, y_outer, y_inner, mean, mean_outer, rstd, rstd_outer
+):  # fmt: skip
+    """weight (x - mean) rstd + bias, mean and rstd = 1 / sqrt(var + eps) for each row."""
+    for row in range(count):
+        here, there = offset(x, row * x_outer), offset(y, row * y_outer)
+        slope, shift = offset(weight, row * weight_outer), offset(bias, row * bias_outer)
+        total = zero(x)
+        for i in range(n):
+            total = plus(total, here[i * x_inner])
+        centre = total / cast(x, n)
+        total = zero(x)
+        for i in range(n):
+            deviation = here[i * x_inner] - centre
+            total = plus(total, deviation * deviation)
+        scale = one(x) / sqrt(total / cast(x, n) + eps[row * eps_outer])
+        for i in range(n):
+            normal = (load(here, i * x_inner) - centre) * scale
+            value = normal * load(slope, i * weight_inner) + load(shift, i * bias_inner)
+            store(there, i * y_inner, value)
+        mean[row * mean_outer] = centre
+        rstd[row * rstd_outer] = scale
+
+
+def layer_norm_backward_rows(  # type: ignore[no-untyped-def]
+    count, n, g, g_outer, g_inner, x, x_outer, x_inner, weight, weight_outer, weight_inner,
+    mean, mean_outer, rstd, rstd_outer, out, out_outer, out_inner
+):  # fmt: skip
+    """rstd (h - mean(h) - z mean(h z)) with h = g weight and z = (x - mean) rstd, for each row."""
+    for row in range(count):
+        slope, here = offset(g, row * g_outer), offset(x, row * x_outer)
+        factor, there = offset(weight, row * weight_outer), offset(out, row * out_outer)
+        centre, scale = mean[row * mean_outer], rstd[row * rstd_outer]
+        level, tilt = zero(x), zero(x)
+        for i in range(n):
+            h = slope[i * g_inner] * factor[i * weight_inner]
+            level = plus(level, h)
+            tilt = plus(tilt, h * ((here[i * x_inner] - centre) * scale))
+        level, tilt = level / cast(x, n), tilt / cast(x, n)
+        for i in range(n):
+            h = load(slope, i * g_inner) * load(factor, i * weight_inner)
+            normal = (load(here, i * x_inner) - centre) * scale
+            store(there, i * out_inner, ((h - level) - normal * tilt) * scale)
+
+
+def layer_norm_weights_rows(  # type: ignore[no-untyped-def]
+    count, m, n, g, g_outer, g_row, g_inner, x, x_outer, x_row, x_inner, mean, mean_outer, mean_row,
+    rstd, rstd_outer, rstd_row, by_weight, weight_outer, weight_inner, by_bias, bias_outer, bias_inner
+):  # fmt: skip
+    """The sums of g (x - mean) rstd and of g over the m rows of each group."""
+    for group in range(count):
+        product = offset(by_weight, group * weight_outer)
+        plain = offset(by_bias, group * bias_outer)
+        for i in range(n):
+            product[i * weight_inner] = plain[i * bias_inner] = zero(g)
+        for row in range(m):
+            slope = offset(g, group * g_outer + row * g_row)
+            here = offset(x, group * x_outer + row * x_row)
+            centre = mean[group * mean_outer + row * mean_row]
+            scale = rstd[group * rstd_outer + row * rstd_row]
+            for i in range(n):
+                a, b = load(slope, i * g_inner), load(here, i * x_inner)
+                store(product, i * weight_inner, product[i * weight_inner] + a * ((b - centre) * scale))
+                store(plain, i * bias_inner, plain[i * bias_inner] + a)
 
 
 _loops: dict[Any, Loop] = {}
@@ -149,23 +268,137 @@ def _loop(kernel: Callable[..., Any], signature: str, dtypes: tuple[Dtype, ...],
     key = (kernel, dtypes, *bind.values())
     loop = _loops.get(key)
     if loop is None:
-        suffix = "f32" if dtypes[0].itemsize == 4 else "f64"
+        suffix = "f32" if dtypes[-1].itemsize == 4 else "f64"
         functions = {name: getattr(scalar, f"{name}_{suffix}") for name in ("exp", "log")}
         loop = _loops[key] = gufunc(kernel, signature, dtypes, bind=bind | functions)
     return loop
 
 
-def _softmax(x: Array, axis: int, keep: bool) -> Array:
+def _softmax(x: Array, axis: int, logarithm: bool) -> Array:
     out = memory.empty(x.shape, x.dtype)
-    source, target = last_axis(aligned(x), axis), last_axis(out, axis)
-    loop = _loop(softmax, "(n)->(n)", (x.dtype,) * 2, shared=is_adjacent(target), keep=keep)
-    drive(loop, source, target)
+    views = last_axis(aligned(x), axis), last_axis(out, axis)
+    kernel = softmax_rows if is_adjacent(views[1]) else softmax_columns
+    drive(_loop(kernel, "(n)->(n)", (x.dtype,) * 2, logarithm=logarithm), *views)
     return out
 
 
-def s1(x, axis, shared):
-    out = memory.empty(x.shape, x.dtype)
-    source, target = last_axis(aligned(x), axis), last_axis(out, axis)
-    loop = _loop(softmax, "(n)->(n)", (x.dtype,) * 2, shared=shared, keep=True)
-    drive(loop, source, target)
+def _softmax_backward(grad: Array, y: Array, axis: int, logarithm: bool) -> Array:
+    out = memory.empty(y.shape, y.dtype)
+    views = [last_axis(array, axis) for array in (aligned(grad), aligned(y), out)]
+    kernel = softmax_backward_rows if is_adjacent(views[2]) else softmax_backward_columns
+    drive(_loop(kernel, "(n),(n)->(n)", (y.dtype,) * 3, logarithm=logarithm), *views)
     return out
+
+
+def softmax(x: Array, axis: int) -> Array:
+    """exp(x) / sum(exp(x)) along an axis."""
+    return _softmax(x, axis, False)
+
+
+def log_softmax(x: Array, axis: int) -> Array:
+    """The logarithm of :func:`softmax`, without its overflow and underflow."""
+    return _softmax(x, axis, True)
+
+
+def softmax_backward(grad: Array, y: Array, axis: int) -> Array:
+    """The gradient for x of y = softmax(x), given that for y."""
+    return _softmax_backward(grad, y, axis, False)
+
+
+def log_softmax_backward(grad: Array, y: Array, axis: int) -> Array:
+    """The gradient for x of y = log_softmax(x), given that for y."""
+    return _softmax_backward(grad, y, axis, True)
+
+
+def _weights(weight: Array | None, x: Array) -> Array:
+    """The weight of each class, by default 1."""
+    return np.ones(x.shape[-1:], x.dtype) if weight is None else aligned(weight)
+
+
+def cross_entropy(
+    x: Array, target: Array, weight: Array | None = None, ignore_index: int = -100
+) -> tuple[Array, Array, Array]:
+    """The loss of logits x (..., C) with class indices target (...), int64: three arrays (...).
+
+    They are w (logsumexp(x) - x[target]), logsumexp(x) and w = weight[target]. Rows whose target is
+    ``ignore_index`` have loss and w 0; rows whose target is no class have NaN.
+    """
+    loss, lse, share = (memory.empty(target.shape, x.dtype) for _ in range(3))
+    kinds = (x.dtype, INT64, x.dtype, INT64, x.dtype, x.dtype, x.dtype)
+    loop = _loop(cross_entropy_rows, "(n),(),(n),()->(),(),()", kinds)
+    ignored = np.array(ignore_index, INT64)
+    drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, lse, share)
+    return loss, lse, share
+
+
+def cross_entropy_backward(x: Array, target: Array, lse: Array, scale: Array) -> Array:
+    """(softmax(x) - onehot(target)) scale: the gradient for the logits x (..., C).
+
+    ``scale`` broadcasts to (...): the gradient for each loss times the w of :func:`cross_entropy`.
+    """
+    out = memory.empty(x.shape, x.dtype)
+    kinds = (x.dtype, INT64, x.dtype, x.dtype, x.dtype)
+    loop = _loop(cross_entropy_backward_rows, "(n),(),(),()->(n)", kinds)
+    drive(loop, aligned(x), aligned(target), lse, aligned(scale), out)
+    return out
+
+
+def nll(
+    x: Array, target: Array, weight: Array | None = None, ignore_index: int = -100
+) -> tuple[Array, Array]:
+    """-w x[target] and w = weight[target] of log-probabilities x (..., C); see cross_entropy."""
+    loss, share = (memory.empty(target.shape, x.dtype) for _ in range(2))
+    kinds = (x.dtype, INT64, x.dtype, INT64, x.dtype, x.dtype)
+    loop = _loop(nll_rows, "(n),(),(n),()->(),()", kinds)
+    ignored = np.array(ignore_index, INT64)
+    drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, share)
+    return loss, share
+
+
+def nll_backward(target: Array, scale: Array, classes: int) -> Array:
+    """-scale at each target, else 0, in shape (..., classes); scale broadcasts to target's shape."""
+    out = memory.empty((*target.shape, classes), scale.dtype)
+    loop = _loop(nll_backward_rows, "(),()->(n)", (INT64, scale.dtype, scale.dtype))
+    drive(loop, aligned(target), aligned(scale), out)
+    return out
+
+
+def layer_norm(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """weight (x - mean) rstd + bias over the last axis of x (..., n), mean (...) and rstd (...)."""
+    y = memory.empty(x.shape, x.dtype)
+    mean, rstd = memory.empty(x.shape[:-1], x.dtype), memory.empty(x.shape[:-1], x.dtype)
+    shift = np.zeros(x.shape[-1:], x.dtype) if bias is None else aligned(bias)
+    loop = _loop(layer_norm_rows, "(n),(n),(n),()->(n),(),()", (x.dtype,) * 7)
+    drive(loop, aligned(x), _weights(weight, x), shift, np.array(eps, x.dtype), y, mean, rstd)
+    return y, mean, rstd
+
+
+def layer_norm_backward(
+    grad: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> Array:
+    """The gradient for x of :func:`layer_norm`, given that for y."""
+    out = memory.empty(x.shape, x.dtype)
+    loop = _loop(layer_norm_backward_rows, "(n),(n),(n),(),()->(n)", (x.dtype,) * 6)
+    drive(loop, aligned(grad), aligned(x), _weights(weight, x), mean, rstd, out)
+    return out
+
+
+def layer_norm_backward_weights(
+    grad: Array, x: Array, mean: Array, rstd: Array
+) -> tuple[Array, Array]:
+    """The gradients for weight and bias of :func:`layer_norm`, given that for y."""
+    n = x.shape[-1]
+    grad, x = aligned(grad).reshape(-1, n), aligned(x).reshape(-1, n)
+    mean, rstd = mean.reshape(-1), rstd.reshape(-1)
+    groups, rest = divmod(len(x), GROUP)
+    by_weight, by_bias = (memory.empty((groups + (rest > 0), n), x.dtype) for _ in range(2))
+    loop = _loop(layer_norm_weights_rows, "(m,n),(m,n),(m),(m)->(n),(n)", (x.dtype,) * 6)
+    whole = groups * GROUP
+    if groups:
+        parts = [a[:whole].reshape(groups, GROUP, *a.shape[1:]) for a in (grad, x, mean, rstd)]
+        drive(loop, *parts, by_weight[:groups], by_bias[:groups])
+    if rest:
+        drive(loop, *(a[whole:] for a in (grad, x, mean, rstd)), by_weight[-1], by_bias[-1])
+    return reduce.sum(by_weight, (0,)), reduce.sum(by_bias, (0,))

@@ -181,7 +181,7 @@ NORMS = {
 }
 
 
-_WIDE = {np.dtype(kind): INT64 for kind in (np.int8, np.int16, np.int32, np.uint8, np.bool_)}
+WIDE = {np.dtype(kind): INT64 for kind in (np.int8, np.int16, np.int32, np.uint8, np.bool_)}
 
 
 def _count(x: Array, axes: Axes) -> int:
@@ -191,12 +191,12 @@ def _count(x: Array, axes: Axes) -> int:
 
 def sum(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The sum, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
-    return SUM(x, axes, keepdims, dtype or _WIDE.get(x.dtype, x.dtype))
+    return SUM(x, axes, keepdims, dtype or WIDE.get(x.dtype, x.dtype))
 
 
 def prod(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The product, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
-    return PROD(x, axes, keepdims, dtype or _WIDE.get(x.dtype, x.dtype))
+    return PROD(x, axes, keepdims, dtype or WIDE.get(x.dtype, x.dtype))
 
 
 def mean(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:

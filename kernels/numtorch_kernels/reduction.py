@@ -31,6 +31,9 @@ COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at on
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
 ROW_LIMIT = 4 * LIMIT  # up to this length of a row, one stage costs less than two
 
+reassociable = njit(error_model="numpy", fastmath={"reassoc"})
+"""Decorates a function whose uses in a loop may be done in any order: by lanes, then these."""
+
 
 def rows(  # type: ignore[no-untyped-def]
     count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer, out, out_outer
@@ -151,8 +154,7 @@ class Reduction:
         transform: Callable[..., Any] = element,
         finish: Callable[..., Any] = total,
     ) -> None:
-        reassociated = njit(error_model="numpy", fastmath={"reassoc"})(combine.py_func)
-        self.combine = {rows: reassociated, columns: combine}
+        self.combine = {rows: reassociable(combine.py_func), columns: combine}
         self.identity = identity
         self.transform = transform
         self.finish = finish

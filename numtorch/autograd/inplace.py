@@ -104,6 +104,10 @@ class CopySlices(Node):
         offset = (view.data_ptr() - base.data_ptr()) // view.element_size()
         self.view = (view.shape, view.stride(), offset)
 
+    def name(self) -> str:
+        """The name of the node, with its namespace."""
+        return "torch::autograd::CopySlices"
+
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
         """The base's gradient with the view's part put through the change."""
         (grad,) = grads

@@ -12,6 +12,7 @@ from ..ops import activation, classification, layers, loss, normalisation
 from ..ops.elementary import sigmoid as _sigmoid
 from ..ops.elementary import tanh as _tanh
 from ..ops.linear import matmul
+from ..ops.signature import KEYWORDS
 from ..ops.table import Op
 from ..random import FILLERS
 from ..tensor import Tensor
@@ -21,12 +22,10 @@ from ..tensor import Tensor
 
 def _with_inplace(row: Op, name: str) -> Callable[..., Any]:
     """A row's function with PyTorch's last argument ``inplace``."""
-    count = len(row.names)
-    parameters = [
-        p.replace(name="input" if p.name == "x" else p.name, kind=p.POSITIONAL_OR_KEYWORD)
-        for p in row.parameters
-    ]
+    options = inspect.signature(row.inplace).parameters.values()
+    parameters = [p for p in options if p.kind is p.POSITIONAL_OR_KEYWORD]
     flag = inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False)
+    count = len(parameters)
 
     def function(*args: Any, inplace: bool = False, **kwargs: Any) -> Any:
         if len(args) > count:

@@ -31,17 +31,27 @@ def _axis(x: Array, dim: int, function: str) -> int:
             f"{function}(): argument 'dim' (position 2) must be int, not {type_name(type(dim))}"
         )
     if x.dtype.kind != "f":
-        kind = scalar_type(from_numpy_dtype(x.dtype))
-        raise NotImplementedError(f"\"{function}_kernel_impl\" not implemented for '{kind}'")
+        raise NotImplementedError(f"\"{function}_kernel_impl\" not implemented for '{_kind(x)}'")
     return normalized_dim(dim, x.ndim)
 
 
-def _softmax_forward(x: Array, dim: int) -> Array:
-    return norm.softmax(x, _axis(x, dim, "softmax"))
+def _by_rows(kernel: Callable[..., Array], function: str) -> Callable[..., Array]:
+    """A kernel's function of arrays and a dimension, in which a 0-d array is one row."""
+
+    def forward(x: Array, dim: int) -> Array:
+        axis = _axis(x, dim, function)
+        return kernel(x, axis) if x.ndim else kernel(x.reshape(1), axis).reshape(())
+
+    return forward
 
 
-def _log_softmax_forward(x: Array, dim: int) -> Array:
-    return norm.log_softmax(x, _axis(x, dim, "log_softmax"))
+def _backward_by_rows(kernel: Callable[..., Array]) -> Callable[..., Array]:
+    def forward(grad: Array, y: Array, dim: int) -> Array:
+        if not y.ndim:
+            return kernel(grad.reshape(1), y.reshape(1), 0).reshape(())
+        return kernel(grad, y, normalized_dim(dim, y.ndim))
+
+    return forward
 
 
 def _along(x: Any, dim: int) -> Any:
@@ -49,23 +59,23 @@ def _along(x: Any, dim: int) -> Any:
 
 
 _softmax = op(
-    _softmax_forward,
+    _by_rows(norm.softmax, "softmax"),
     node="SoftmaxBackward0",
     x=lambda g, y, dim: _softmax_backward(g, y, dim),
 )
 _log_softmax = op(
-    _log_softmax_forward,
+    _by_rows(norm.log_softmax, "log_softmax"),
     node="LogSoftmaxBackward0",
     x=lambda g, y, dim: _log_softmax_backward(g, y, dim),
 )
 _softmax_backward = op(
-    lambda grad, y, dim: norm.softmax_backward(grad, y, normalized_dim(dim, y.ndim)),
+    _backward_by_rows(norm.softmax_backward),
     node="SoftmaxBackwardDataBackward0",
     grad=lambda g, y, dim: _softmax_backward(g, y, dim),
     y=lambda g, grad, y, dim: g * (grad - _along(grad * y, dim)) - grad * _along(g * y, dim),
 )
 _log_softmax_backward = op(
-    lambda grad, y, dim: norm.log_softmax_backward(grad, y, normalized_dim(dim, y.ndim)),
+    _backward_by_rows(norm.log_softmax_backward),
     node="LogSoftmaxBackwardDataBackward0",
     grad=lambda g, y, dim: g - _along(g * y.exp(), dim),
     y=lambda g, grad, y, dim: -(g * y.exp() * _along(grad, dim)),
@@ -97,11 +107,10 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 _counted = Pointwise(lambda target, ignored: target != ignored, "counted")
 _looked_up = Pointwise(lambda target, counted: s.where(counted, target, 0), "looked_up")
-_negated = Pointwise(lambda x, weight: -x * weight, "negated")
 _quotient = Pointwise(lambda x, total: x / total, "quotient")
 
 
-def _check_sizes(x: Any, target: Any, weight: Any = None) -> None:
+def _check_sizes(x: Array, target: Array, weight: Array | None) -> None:
     """Raises PyTorch's errors where sizes or the targets' dtype do not fit."""
     if not x.ndim:
         raise ValueError("Expected 1 or more dimensions (got 0)")
@@ -116,7 +125,7 @@ def _check_sizes(x: Any, target: Any, weight: Any = None) -> None:
         if x.ndim <= 2:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
         raise RuntimeError(f"Expected target size {list(expected)}, got {list(target.shape)}")
-    kind = scalar_type(from_numpy_dtype(target.dtype))
+    kind = _kind(target)
     if kind not in ("Long", "Byte"):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {kind}")
     classes = x.shape[1 if batched else 0]
@@ -128,32 +137,43 @@ def _check_sizes(x: Any, target: Any, weight: Any = None) -> None:
             f"got weight tensor of shape: {list(weight.shape)}"
         )
     if weight.dtype != x.dtype:
-        wanted, found = (scalar_type(from_numpy_dtype(each.dtype)) for each in (x, weight))
-        raise RuntimeError(f"expected scalar type {wanted} but found {found}")
+        raise RuntimeError(f"expected scalar type {_kind(x)} but found {_kind(weight)}")
 
 
-class _Classes:
-    """Targets made ready: which class each row looks up, and with what weight."""
+def _kind(x: Array) -> str:
+    return scalar_type(from_numpy_dtype(x.dtype))
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        target: Array,
-        weight: Array | None,
-        ignore_index: int,
-        kind: Any,
-    ) -> None:
-        self.axis = 1 if len(shape) > 1 else 0
-        target = target.astype(np.int64, copy=False)
-        counted = _counted(target, np.int64(ignore_index))
-        classes = _looked_up(target, counted)
-        wrong = index.out_of_range(classes, 0, shape[self.axis])
-        if wrong is not None:
-            raise IndexError(f"Target {wrong} is out of bounds.")
-        weights = np.ones(shape[self.axis], kind) if weight is None else weight
-        picked = index.index_select(weights, 0, classes.reshape(-1)).reshape(classes.shape)
-        self.weights = index.masked_fill(picked, ~counted, np.zeros((), kind))
-        self.places = np.expand_dims(classes, self.axis)
+
+def _last(x: Array) -> Array:
+    """A view with the dimension of classes last."""
+    return np.moveaxis(x, 1, -1) if x.ndim > 2 else x
+
+
+def _back(x: Array) -> Array:
+    """The view that :func:`_last` was given."""
+    return np.moveaxis(x, -1, 1) if x.ndim > 2 else x
+
+
+def _checked_targets(x: Array, target: Array, weight: Array | None, ignore_index: int) -> Array:
+    """The targets as int64; the errors of those that do not fit."""
+    _check_sizes(x, target, weight)
+    target = target.astype(np.int64, copy=False)
+    classes = x.shape[1 if x.ndim > 1 else 0]
+    wrong = index.out_of_range(target, 0, classes)
+    if wrong == ignore_index:
+        used = _looked_up(target, _counted(target, np.int64(ignore_index)))
+        wrong = index.out_of_range(used, 0, classes)
+    if wrong is not None and wrong != ignore_index:
+        raise IndexError(f"Target {wrong} is out of bounds.")
+    return target
+
+
+def _reduced(losses: Array, weights: Array, reduction: str) -> tuple[Array, Array]:
+    """The loss and the sum of the weights; the mean is over the weights."""
+    total = reduce.sum(weights, tuple(range(weights.ndim)))
+    if reduction == "mean":
+        return _quotient(reduced(losses, "sum"), total), total
+    return reduced(losses, reduction), total
 
 
 def _nll_forward(
@@ -162,53 +182,84 @@ def _nll_forward(
     weight: Array | None = None,
     reduction: str = "mean",
     ignore_index: int = -100,
-) -> tuple[Array, Array]:
+) -> tuple[Array, ...]:
     check_reduction(reduction)
-    _check_sizes(x, target, weight)
-    classes = _Classes(x.shape, target, weight, ignore_index, x.dtype)
-    picked = index.gather(x, classes.axis, classes.places).squeeze(classes.axis)
-    losses = _negated(picked, classes.weights)
-    losses = index.masked_fill(losses, classes.weights == 0, np.zeros((), x.dtype))
-    total = reduce.sum(classes.weights, tuple(range(losses.ndim)))
-    if reduction == "mean":
-        return _quotient(reduced(losses, "sum"), total), total
-    return reduced(losses, reduction), total
+    classes = _checked_targets(x, target, weight, ignore_index)
+    losses, weights = norm.nll(_last(x), classes, weight, ignore_index)
+    return *_reduced(losses, weights, reduction), weights
 
 
-def _nll_backward_forward(
-    grad: Array,
-    total: Array,
+def _cross_entropy_forward(
+    x: Array,
     target: Array,
-    weight: Array | None,
-    shape: Size,
-    reduction: str,
-    ignore_index: int,
-) -> Array:
-    classes = _Classes(tuple(shape), target, weight, ignore_index, grad.dtype)
-    slopes = _negated(_quotient(grad, total) if reduction == "mean" else grad, classes.weights)
-    out = memory.empty(tuple(shape), grad.dtype)
-    out.fill(0)
-    return index.scatter(out, classes.axis, classes.places, np.expand_dims(slopes, classes.axis))
+    weight: Array | None = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> tuple[Array, ...]:
+    check_reduction(reduction)
+    if x.dtype.kind != "f":
+        raise NotImplementedError(
+            f"\"log_softmax_lastdim_kernel_impl\" not implemented for '{_kind(x)}'"
+        )
+    classes = _checked_targets(x, target, weight, ignore_index)
+    losses, lse, weights = norm.cross_entropy(_last(x), classes, weight, ignore_index)
+    return *_reduced(losses, weights, reduction), weights, lse
+
+
+def _shares(g: Any, total: Any, weights: Any, reduction: str) -> Any:
+    """The gradient of each row's unweighted loss."""
+    scale = g * weights.detach()
+    return scale / total.detach() if reduction == "mean" else scale
+
+
+def _nll_x(
+    g: Any, x_shape: Any, target: Any, weights: Any, total: Any, reduction: str
+) -> Any:
+    classes = x_shape[1 if len(x_shape) > 1 else 0]
+    return _placed(_shares(g, total, weights, reduction), target, classes)
+
+
+def _placed_forward(scale: Array, target: Array, classes: int) -> Array:
+    """-scale at the class of each target, else 0."""
+    return _back(norm.nll_backward(target.astype(np.int64, copy=False), scale, classes))
+
+
+def _looked_up_rows(g: Any, target: Any) -> Any:
+    axis = 1 if g.ndim > 1 else 0
+    present = target.clamp(0, g.size(axis) - 1).long()
+    picked = -g.gather(axis, present.unsqueeze(axis)).squeeze(axis)
+    return picked.where(present == target, picked * 0)
+
+
+def _cross_entropy_x(
+    g: Any, x: Any, target: Any, lse: Any, weights: Any, total: Any, reduction: str
+) -> Any:
+    scale = _shares(g, total, weights, reduction)
+    if mode.recording:
+        axis = 1 if x.ndim > 1 else 0
+        return softmax(x, axis) * scale.unsqueeze(axis) + _placed(scale, target, x.size(axis))
+    logits, classes = _last(x._array), target._array.astype(np.int64, copy=False)
+    return wrap_array(_back(norm.cross_entropy_backward(logits, classes, lse._array, scale._array)))
 
 
 def _nll_node(x: Any, *_: Any) -> str:
     return "NllLossBackward0" if x.ndim <= 2 else "NllLoss2DBackward0"
 
 
+_placed = op(_placed_forward, scale=_looked_up_rows)
 _nll_loss = op(
     _nll_forward,
     node=_nll_node,
-    outputs=("loss", "total"),
+    outputs=("loss", "total", "weights"),
     pack=lambda results: results[0],
-    x=lambda g, total, target, weight, x_shape, reduction, ignore_index: _nll_loss_backward(
-        g, total, target, weight, x_shape, reduction, ignore_index
-    ),
+    x=_nll_x,
 )
-_nll_loss_backward = op(
-    _nll_backward_forward,
-    grad=lambda g, target, weight, reduction, ignore_index: _nll_loss(
-        g, target, weight, reduction, ignore_index
-    ),
+_cross_entropy = op(
+    _cross_entropy_forward,
+    node=_nll_node,
+    outputs=("loss", "total", "weights", "lse"),
+    pack=lambda results: results[0],
+    x=_cross_entropy_x,
 )
 
 
@@ -246,7 +297,6 @@ def cross_entropy(
     check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
-    logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
     if input.shape == target.shape:
         if not target.is_floating_point():
             raise RuntimeError(
@@ -255,9 +305,11 @@ def cross_entropy(
             )
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
+        logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
         return _of_probabilities(logarithms, target, weight, reduction, label_smoothing)
     if label_smoothing == 0:
-        return nll_loss(logarithms, target, weight, reduction, ignore_index)
+        return _cross_entropy(input, target, weight, reduction, ignore_index)
+    logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
     return _smoothed(logarithms, target, weight, reduction, ignore_index, label_smoothing)
 
 

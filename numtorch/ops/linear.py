@@ -230,6 +230,8 @@ _alpha_kernel = Pointwise(lambda p, alpha: alpha * p, "scale")
 def _plus(x: Array, products: Array, beta: float, alpha: float) -> Array:
     """beta x + alpha products; x is not read where beta is 0."""
     expanded_size(x.shape, products.shape)
+    if products.dtype.kind != "f":
+        beta, alpha = int(beta), int(alpha)
     if beta == 0:
         return products if alpha == 1 else _alpha_kernel(products, alpha)
     if beta == 1 and alpha == 1:

@@ -57,7 +57,14 @@ def _layer_norm_forward(
                 "mixed dtype (CPU): expect parameter to have scalar type of "
                 + scalar_type(from_numpy_dtype(x.dtype))
             )
-    return norm.layer_norm(x, len(normalized_shape), weight, bias, eps)
+    flat = [None if each is None else each.reshape(-1) for each in (weight, bias)]
+    y, mean, rstd = norm.layer_norm(_rows(x, len(normalized_shape)), *flat, eps)
+    return y.reshape(x.shape), mean, rstd
+
+
+def _rows(x: Array, dims: int) -> Array:
+    """The array with its last dimensions joined."""
+    return x if dims == 1 else x.reshape(*x.shape[: x.ndim - dims], -1)
 
 
 class _Statistics:
@@ -86,13 +93,26 @@ def _layer_norm_x(
     if mode.recording:
         weighted = g if weight is None else g * weight
         return _Statistics(x, _dims(normalized_shape), eps).through(weighted)
-    arrays = [t if t is None else t._array for t in (g, x, mean, rstd, weight)]
-    return wrap_array(norm.layer_norm_backward(*arrays, len(normalized_shape))[0])
+    dims = len(normalized_shape)
+    grad = norm.layer_norm_backward(
+        _rows(g._array, dims),
+        _rows(x._array, dims),
+        None if weight is None else weight._array.reshape(-1),
+        mean._array,
+        rstd._array,
+    )
+    return wrap_array(grad.reshape(x._array.shape))
 
 
-def _layer_norm_weight(g: Any, x: Any, normalized_shape: Any, eps: float) -> Any:
-    normalised = _Statistics(x, _dims(normalized_shape), eps).normalised
-    return (g * normalised).sum_to_size(tuple(normalized_shape))
+def _layer_norm_weight(
+    g: Any, x: Any, mean: Any, rstd: Any, normalized_shape: Any, eps: float
+) -> Any:
+    if mode.recording:
+        normalised = _Statistics(x, _dims(normalized_shape), eps).normalised
+        return (g * normalised).sum_to_size(tuple(normalized_shape))
+    rows = [_rows(each._array, len(normalized_shape)) for each in (g, x)]
+    grad, _ = norm.layer_norm_backward_weights(*rows, mean._array, rstd._array)
+    return wrap_array(grad.reshape(tuple(normalized_shape)))
 
 
 layer_norm = op(

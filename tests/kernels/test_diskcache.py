@@ -10,7 +10,7 @@ import pytest
 
 from numtorch_kernels import diskcache
 
-from .processes import RESULT, environment, output, run, start
+from processes import RESULT, environment, output, run, start
 
 COUNTED = RESULT + "print(len(compiled))\n"
 

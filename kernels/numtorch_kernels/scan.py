@@ -1,0 +1,191 @@
+"""Running totals and extremes along an axis: cumsum, cumprod, logcumsumexp, cummax, cummin.
+
+Floats are accumulated in float64 and each result is rounded once; integers in int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import memory
+from .build import Loop, gufunc
+from .drive import drive
+from .intrinsics import (
+    BLOCK,
+    buffer,
+    cast,
+    float64_at,
+    helper,
+    int32_at,
+    int64_at,
+    lowest,
+    offset,
+    one,
+    words,
+    zero,
+)
+from .layout import aligned
+from .reduce import INT64, WIDE
+from .reduction import is_adjacent, last_axis
+from .scalar import exp_f64, log1p_f64
+
+Array = np.ndarray[Any, Any]
+Dtype = np.dtype[Any]
+
+
+@helper
+def add(a, b):  # type: ignore[no-untyped-def]
+    return a + b
+
+
+@helper
+def multiply(a, b):  # type: ignore[no-untyped-def]
+    return a * b
+
+
+@helper
+def add_logarithms(a, b):  # type: ignore[no-untyped-def]
+    """log(exp(a) + exp(b))."""
+    peak, other = (a, b) if (a >= b) | (a != a) else (b, a)
+    if peak == other and peak - peak != 0:
+        return peak  # both are the same infinity
+    return peak + log1p_f64(exp_f64(other - peak))
+
+
+@helper
+def not_below(a, b):  # type: ignore[no-untyped-def]
+    """Whether a, that comes after b, takes its place: it does so if they are equal, or if NaN."""
+    return (a >= b) | (a != a)
+
+
+@helper
+def not_above(a, b):  # type: ignore[no-untyped-def]
+    """Whether a, that comes after b, takes its place: it does so if they are equal, or if NaN."""
+    return (a <= b) | (a != a)
+
+
+def totals_rows(count, n, x, x_outer, x_inner, out, out_outer, out_inner):  # type: ignore[no-untyped-def]
+    """The running totals of each row."""
+    wide = accumulator(words())
+    for row in range(count):
+        here, there = offset(x, row * x_outer), offset(out, row * out_outer)
+        total = identity(wide)
+        for i in range(n):
+            total = combine(total, cast(wide, here[i * x_inner]))
+            there[i * out_inner] = cast(out, total)
+
+
+def totals_columns(count, n, x, x_outer, x_inner, out, out_outer, out_inner):  # type: ignore[no-untyped-def]
+    """The running totals of each column."""
+    total = accumulator(words())
+    for start in range(0, count, BLOCK):
+        width = BLOCK if count - start > BLOCK else count - start
+        for j in range(width):
+            total[j] = identity(total)
+        for i in range(n):
+            here = offset(x, start * x_outer + i * x_inner)
+            there = offset(out, start * out_outer + i * out_inner)
+            for j in range(width):
+                now = combine(total[j], cast(total, here[j * x_outer]))
+                total[j] = now
+                there[j * out_outer] = cast(out, now)
+
+
+def extremes_rows(  # type: ignore[no-untyped-def]
+    count, n, x, x_outer, x_inner, value, value_outer, value_inner, index, index_outer, index_inner
+):
+    """The running extremes of each row, and where each was found last."""
+    for row in range(count):
+        here = offset(x, row * x_outer)
+        best, where = here[0], 0
+        for i in range(n):
+            now = here[i * x_inner]
+            if replaces(now, best):
+                best, where = now, i
+            value[row * value_outer + i * value_inner] = best
+            index[row * index_outer + i * index_inner] = where
+
+
+def extremes_columns(  # type: ignore[no-untyped-def]
+    count, n, x, x_outer, x_inner, value, value_outer, value_inner, index, index_outer, index_inner
+):
+    """The running extremes of each column, and where each was found last."""
+    best, where = buffer(value), int32_at(words())
+    for start in range(0, count, BLOCK):
+        width = BLOCK if count - start > BLOCK else count - start
+        for j in range(width):
+            best[j], where[j] = x[(start + j) * x_outer], 0
+        for i in range(n):
+            here = offset(x, start * x_outer + i * x_inner)
+            to_value = offset(value, start * value_outer + i * value_inner)
+            to_index = offset(index, start * index_outer + i * index_inner)
+            place = cast(where, i)
+            for j in range(width):
+                now = here[j * x_outer]
+                taken = replaces(now, best[j])
+                best[j] = now if taken else best[j]
+                where[j] = place if taken else where[j]
+                to_value[j * value_outer] = best[j]
+                to_index[j * index_outer] = where[j]
+
+
+_loops: dict[Any, Loop] = {}
+
+
+def _loop(kernel: Callable[..., Any], signature: str, dtypes: tuple[Dtype, ...], **bind: Any) -> Loop:
+    key = (kernel, dtypes, *bind.values())
+    loop = _loops.get(key)
+    if loop is None:
+        loop = _loops[key] = gufunc(kernel, signature, dtypes, bind=bind)
+    return loop
+
+
+def _totals(
+    combine: Callable[..., Any], identity: Any, x: Array, axis: int, dtype: Dtype | None
+) -> Array:
+    dtype = dtype or WIDE.get(x.dtype, x.dtype)
+    out = memory.empty(x.shape, dtype)
+    views = last_axis(aligned(x), axis), last_axis(out, axis)
+    kernel = totals_rows if is_adjacent(views[1]) else totals_columns
+    accumulator = float64_at if dtype.kind == "f" else int64_at
+    bind = {"accumulator": accumulator, "combine": combine, "identity": identity}
+    drive(_loop(kernel, "(n)->(n)", (x.dtype, dtype), **bind), *views)
+    return out
+
+
+def _extremes(replaces: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]:
+    values, indices = memory.empty(x.shape, x.dtype), memory.empty(x.shape, INT64)
+    views = [last_axis(array, axis) for array in (aligned(x), values, indices)]
+    kernel = extremes_rows if is_adjacent(views[1]) else extremes_columns
+    if x.size:
+        loop = _loop(kernel, "(n)->(n),(n)", (x.dtype, x.dtype, INT64), replaces=replaces)
+        drive(loop, *views)
+    return values, indices
+
+
+def cumsum(x: Array, axis: int, dtype: Dtype | None = None) -> Array:
+    """The running sums along an axis, in ``dtype``: by default int64 for integers, else x's."""
+    return _totals(add, zero, x, axis, dtype)
+
+
+def cumprod(x: Array, axis: int, dtype: Dtype | None = None) -> Array:
+    """The running products along an axis, in ``dtype``: by default int64 for integers, else x's."""
+    return _totals(multiply, one, x, axis, dtype)
+
+
+def logcumsumexp(x: Array, axis: int) -> Array:
+    """The logarithms of the running sums of exp(x), for floats."""
+    return _totals(add_logarithms, lowest, x, axis, x.dtype)
+
+
+def cummax(x: Array, axis: int) -> tuple[Array, Array]:
+    """The running maxima along an axis and their positions: the last of equals, the last NaN."""
+    return _extremes(not_below, x, axis)
+
+
+def cummin(x: Array, axis: int) -> tuple[Array, Array]:
+    """The running minima along an axis and their positions: the last of equals, the last NaN."""
+    return _extremes(not_above, x, axis)

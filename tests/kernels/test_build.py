@@ -1,0 +1,234 @@
+"""What a kernel's key depends on, and that code of several processes gets along in one."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numtorch_kernels import build, compiler
+from numtorch_kernels.intrinsics import cast, helper, zero
+from processes import environment, run
+
+F4, F8 = np.dtype("f4"), np.dtype("f8")
+FACTOR = 2
+
+
+@helper
+def combine(a, b):  # type: ignore[no-untyped-def]
+    return a + b
+
+
+@helper
+def multiply(a, b):  # type: ignore[no-untyped-def]
+    return a * b
+
+
+@helper
+def twice(a, b):  # type: ignore[no-untyped-def]
+    return combine(combine(a, b), combine(a, b))
+
+
+def fold(count, n, x, x_outer, x_inner, out, out_outer):  # type: ignore[no-untyped-def]
+    for row in range(count):
+        total = x[row * x_outer]
+        for i in range(1, n):
+            total = combine(total, x[row * x_outer + i * x_inner])
+        out[row * out_outer] = cast(out, total)
+
+
+def sums(count, n, x, x_outer, x_inner, out, out_outer, out_inner):  # type: ignore[no-untyped-def]
+    for row in range(count):
+        total = zero(out)
+        for i in range(n):
+            total += cast(out, x[row * x_outer + i * x_inner])
+            out[row * out_outer + i * out_inner] = total
+
+
+def scaled(factor: int) -> Any:
+    """A helper that holds a number in a cell; all of them have one name."""
+
+    @helper
+    def function(a, b):  # type: ignore[no-untyped-def]
+        return a + b * factor
+
+    return function
+
+
+def digest(function: Callable[..., Any], **bind: Any) -> tuple[str, ...]:
+    return build.meaning(build._bound(function, bind))
+
+
+def test_gufunc_with_core_dimensions() -> None:
+    x = np.random.standard_normal((3, 4, 5)).astype(F4)
+    loop = build.gufunc(sums, "(n)->(n)", (F4, F8))
+    for each in (x, x[::-1, :, ::-2], x.transpose(2, 0, 1), np.broadcast_to(x[:1], x.shape)):
+        out = np.zeros(each.shape, F8)
+        loop.ufunc(each, out)
+        np.testing.assert_allclose(out, np.cumsum(each, -1, F8), rtol=1e-12)
+    assert build.gufunc(sums, "(n)->(n)", (F4, F8)) is loop
+
+
+def test_bind_replaces_a_global() -> None:
+    x = np.random.randint(1, 9, (3, 4)).astype(F8)
+    wanted = {combine: x.sum(-1), multiply: x.prod(-1), twice: None, scaled(1): x.sum(-1)}
+    for function, result in wanted.items():
+        out = np.empty(3)
+        build.gufunc(fold, "(n)->()", (F8, F8), bind={"combine": function}).ufunc(x, out)
+        if result is not None:
+            np.testing.assert_array_equal(out, result)
+
+
+def test_helpers_of_one_name_and_two_meanings() -> None:
+    x = np.arange(1.0, 5.0)
+    for factor in (1, 10, 100):
+        out = np.empty(())
+        loop = build.gufunc(fold, "(n)->()", (F8, F8), bind={"combine": scaled(factor)})
+        loop.ufunc(x, out)
+        assert out == 1 + 9 * factor
+
+
+def test_meaning_follows_helpers_numbers_and_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernel(x: Any) -> Any:
+        return twice(x, FACTOR)
+
+    seen = {digest(kernel), digest(fold), digest(fold, combine=multiply)}
+    seen |= {digest(fold, combine=scaled(1)), digest(fold, combine=scaled(2))}
+    seen |= {digest(kernel, FACTOR=3), digest(kernel, FACTOR=3.0), digest(kernel, FACTOR=(3,))}
+    assert len(seen) == 8
+    assert digest(kernel) in seen
+    assert digest(fold, combine=scaled(2)) in seen
+    monkeypatch.setitem(kernel.__globals__, "FACTOR", 5)
+    assert digest(kernel) not in seen
+
+
+def test_meaning_is_of_the_text_and_not_of_its_place() -> None:
+    text = "def kernel(x):\n    return [y + 1 for y in (x, {number})]\n"
+    make = [build.define(lines + text.format(number=n), "kernel", {}) for lines in ("", "\n\n")
+            for n in (1, 2)]  # fmt: skip
+    one, two, again, _ = map(build.meaning, make)
+    assert one == again
+    assert one != two
+
+
+def test_options_of_a_helper_are_part_of_its_meaning() -> None:
+    def plain(a: Any, b: Any) -> Any:
+        return a + b
+
+    fast = build.specialise(plain, {}, frozenset({"reassoc", "nsz"}))
+    assert digest(fold, combine=build.specialise(plain, {})) != digest(fold, combine=fast)
+
+
+def test_code_names_nothing_but_its_entry() -> None:
+    code = compiler.translate(build.define(
+        "def entry(a, b):\n    twice(a, b)\n", "entry", {"twice": twice}
+    ), build.TASK, "some_entry")  # fmt: skip
+    assert b"some_entry" in code
+    assert b"combine" not in code
+
+
+def test_threads_that_compile_at_once() -> None:
+    kinds = [np.dtype(code) for code in ("f4", "f8", "i4", "i8")]
+    barrier = threading.Barrier(8)
+    results: list[Any] = []
+
+    def work(k: int) -> None:
+        barrier.wait()
+        for dtype in kinds[k % 4 :] + kinds[: k % 4]:
+            out = np.empty(3, dtype)
+            loop = build.gufunc(fold, "(n)->()", (dtype, dtype), bind={"combine": combine})
+            loop.ufunc(np.arange(12).reshape(3, 4).astype(dtype), out)
+            results.append(out.tolist())
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == [[6, 22, 38]] * 32
+
+
+KERNELS = """
+from numtorch_kernels.build import gufunc
+from numtorch_kernels.intrinsics import helper
+
+def make(number):
+    @helper
+    def combine(a, b):
+        return a * number + b
+    return combine
+
+def kernel(count, n, x, x_outer, x_inner, out, out_outer):
+    for row in range(count):
+        total = x[row * x_outer]
+        for i in range(1, n):
+            total = combine(total, x[row * x_outer + i * x_inner])
+        out[row * out_outer] = total
+
+def fold(number):
+    out = np.empty(())
+    bind = {"combine": make(number)}
+    gufunc(kernel, "(n)->()", (out.dtype, out.dtype), bind=bind).ufunc(np.ones(3), out)
+    return out.item()
+
+def check(numbers):
+    for number in numbers:
+        assert fold(number) == number**2 + number + 1, number
+    print(len(compiled))
+"""
+
+
+def test_code_of_several_processes_in_one(tmp_path: Path) -> None:
+    orders = ["range(0, 10)", "range(19, 9, -1)", "[*range(20, 30), 0]"]
+    for order in orders:
+        run(KERNELS + f"check({order})", environment(tmp_path))
+    assert run(KERNELS + "check(range(30))", environment(tmp_path)) == "0\n"
+
+
+def test_flags_of_numba_are_part_of_the_key(tmp_path: Path) -> None:
+    code = KERNELS + "check([1])"
+    assert run(code, environment(tmp_path)) == "1\n"
+    assert run(code, environment(tmp_path)) == "0\n"
+    assert run(code, environment(tmp_path, NUMBA_LOOP_VECTORIZE="0")) == "1\n"
+    assert run(code, environment(tmp_path, NUMBA_OPT="1")) == "1\n"
+    assert run(code, environment(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")) == "1\n"
+
+
+def test_changed_package_compiles_anew(tmp_path: Path) -> None:
+    """A helper's text is part of the keys of those that call it, and of no others."""
+    home = Path(build.__file__).parent
+    package = tmp_path / "numtorch_kernels"
+    for file in home.rglob("*.py"):
+        place = package / file.relative_to(home)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.read_bytes())
+    variables = environment(tmp_path / "cache")
+    variables["PYTHONPATH"] = f"{tmp_path}:{variables['PYTHONPATH']}"
+    code = "{}; print(len(compiled))"
+    both = "print(s.minimum(x, x + 1).sum(), s.add(x, x).sum())"
+    assert run(code.format(both), variables).endswith("\n4\n")  # x + 1 is NumPy's; two loops,
+    text = (package / "arithmetic.py").read_text()  # the region and the chunks' task
+    assert "(a < b)" in text
+    (package / "arithmetic.py").write_text("# moved\n" + text.replace("(a < b)", "(a <= b)"))
+    assert run(code.format(both), variables).endswith("\n1\n")
+
+
+def test_read_only_installation(tmp_path: Path) -> None:
+    """Whoever opens a file of the package to write is refused, as the system would refuse him."""
+    home = Path(build.__file__).parent
+    code = (
+        "import os\n"
+        "def refuse(event, args):\n"
+        "    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT\n"
+        f"    if event == 'open' and str(args[0]).startswith({str(home)!r}) and args[2] & writing:\n"
+        "        raise PermissionError(args[0])\n"
+        "sys.addaudithook(refuse)\n"
+        "try:\n"
+        f"    open({str(home / 'new')!r}, 'w')\n"
+        "except PermissionError:\n"
+        "    print('refused')\n"
+        "print(s.add(x, x)[0, 1], len(compiled) > 0)\n"
+    )
+    assert run(code, environment(tmp_path / "cache")) == "refused\n0.002 True\n"
