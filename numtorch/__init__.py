@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import e, inf, nan, pi
 
-from . import autograd, creation, methods, queries, random
+from . import autograd, creation, cuda, methods, nn, optim, queries, random, utils
 from .autograd import functional as _autograd_functional
 from .autograd.mode import (
     enable_grad,

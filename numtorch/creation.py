@@ -217,30 +217,37 @@ def _nested_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
 
     Level by level, so that the loops over elements are those of the interpreter's C code.
     """
-    shape: list[int] = []
+    shape = _nested_shape(data)
     level = [data]
-    kinds: set[dtype] = set()
-    while level and _is_sequence(level[0]):
-        if any(isinstance(each, np.ndarray) for each in level):
+    for dim, length in enumerate(shape):
+        if 0 in shape:  # then PyTorch reads nothing
+            level = []
+            break
+        if dim and isinstance(level[0], np.ndarray):
             _warn_arrays()
-            kinds.update(from_numpy_dtype(each.dtype) for each in level)
-            level = [each.tolist() for each in level]
-        shape.append(_common_length(level, len(shape)))
-        if not shape[-1]:
-            kinds.add(get_default_dtype())
+        _check_lengths(level, length, dim)
         level = list(chain.from_iterable(level))
-    if 0 in shape:
-        level = []
     types = set(map(type, level))
-    if not kinds:
+    if kind is None or not types <= {int, float, bool}:
         kinds = {found for each in types for found in _kinds_of(each, level)}
-    if kind is None:
-        kind = functools.reduce(binary_result, kinds) if kinds else get_default_dtype()
+        found = functools.reduce(binary_result, kinds) if kinds else get_default_dtype()
+        kind = kind or found
     if not types <= {int, float, bool}:
         level = [each.item() if isinstance(each, Tensor | np.generic) else each for each in level]
         types = set(map(type, level))
     array = _stored(level, kind, float in types)
     return array.reshape(shape), kind
+
+
+def _nested_shape(data: Any) -> list[int]:
+    """The lengths of the first sequences of each level."""
+    shape = []
+    while _is_sequence(data):
+        shape.append(len(data))
+        if not shape[-1]:
+            break
+        data = data[0]
+    return shape
 
 
 def _warn_arrays() -> None:
@@ -252,17 +259,15 @@ def _warn_arrays() -> None:
     )
 
 
-def _common_length(level: Sequence[Any], dim: int) -> int:
-    """The length of all sequences of a level."""
-    length = len(level[0])
-    for each in level if length else ():
+def _check_lengths(level: Sequence[Any], length: int, dim: int) -> None:
+    """Refuses what is no sequence, and sequences of other lengths."""
+    for each in level:
         if not _is_sequence(each):
             raise TypeError("not a sequence")
         if len(each) != length:
             raise ValueError(
                 f"expected sequence of length {length} at dim {dim} (got {len(each)})"
             )
-    return length
 
 
 def _kinds_of(found: type, level: Sequence[Any]) -> set[dtype]:

@@ -34,7 +34,7 @@ class Generator:
     """
 
     def __init__(self, device: Any = "cpu") -> None:
-        self.device = _device(device)
+        self.device = _cpu(device)
         self._stream: MersenneTwister | None = None
         self._seed = 67280421310721
 
@@ -92,8 +92,10 @@ def _restored_generator(state: Tensor) -> Generator:
     return generator
 
 
-def _device(value: Any) -> device:
-    return value if isinstance(value, device) else device(value)
+def _cpu(value: Any) -> device:
+    found = device(value)
+    found.require_cpu()
+    return found
 
 
 default_generator = Generator()
@@ -323,7 +325,7 @@ def _creator(name: str, filler: str) -> Callable[..., Tensor]:
         if named:
             raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(named))}'")
         if device is not None:
-            _device(device)
+            _cpu(device)
         result = _empty(shape, _kind(dtype), out)
         FILLERS[filler](result, generator=generator)
         return result.requires_grad_() if requires_grad else result

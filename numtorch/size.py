@@ -34,13 +34,19 @@ class Size(tuple[int, ...]):
         return Size(found) if isinstance(index, slice) else found
 
 
-class device:
-    """Where a tensor lives: always the CPU.
+_DEVICES = (
+    "cpu cuda ipu xpu mkldnn opengl opencl ideep hip ve fpga maia xla lazy vulkan mps meta hpu mtia "
+    "privateuseone"
+).split()
 
-    Raises RuntimeError for any other device.
+
+class device:
+    """The name of a device. Tensors live on the CPU; other names are there to be compared with.
+
+    Raises RuntimeError for a name that is no device's.
 
     >>> import numtorch as torch
-    >>> torch.device("cpu")
+    >>> torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device(type='cpu')
     """
 
@@ -49,10 +55,20 @@ class device:
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         text = type.type if isinstance(type, device) else str(type)
         name, _, number = text.partition(":")
-        if name != "cpu":
-            raise RuntimeError(f"Expected one of cpu device type at start of device string: {text}")
+        if name not in _DEVICES:
+            raise RuntimeError(
+                f"Expected one of {', '.join(_DEVICES)} device type at start of device string: "
+                f"{text}"
+            )
         self.type = name
         self.index = int(number) if number else index
+
+    def require_cpu(self) -> None:
+        """Raises PyTorch's error for a tensor that is to live on another device."""
+        if self.type == "cuda":
+            raise AssertionError("Torch not compiled with CUDA enabled")
+        if self.type != "cpu":
+            raise RuntimeError(f"PyTorch is not linked with support for {self.type} devices")
 
     def __repr__(self) -> str:
         place = "" if self.index is None else f", index={self.index}"

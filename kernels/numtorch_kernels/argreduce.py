@@ -11,34 +11,30 @@ from typing import Any
 import numpy as np
 
 from . import memory
-from .build import Loop, gufunc
 from .drive import GRAIN, drive
 from .intrinsics import BLOCK, buffer, cast, helper, int32_at, offset, words
 from .layout import aligned
-from .reduce import amax, amin
-from .reduction import is_adjacent, last_axis
+from .reduce import INT64, amax, amin
+from .reduction import SHORT, bound, is_adjacent, last_axis
 
 Array = np.ndarray[Any, Any]
-Dtype = np.dtype[Any]
 
-INT64 = np.dtype(np.int64)
-SHORT = 32  # of rows below this length, several are searched side by side
 CHUNK = 8192  # elements of a long flat array that one row takes
 
 
 @helper
-def above(a, b):  # type: ignore[no-untyped-def]
+def above(a, b):
     """Whether a wins over an earlier b."""
     return (a > b) | ((a != a) & (b == b))
 
 
 @helper
-def below(a, b):  # type: ignore[no-untyped-def]
+def below(a, b):
     """Whether a wins over an earlier b."""
     return (a < b) | ((a != a) & (b == b))
 
 
-def columns(  # type: ignore[no-untyped-def]
+def columns(
     count, n, x, x_outer, x_inner, value, value_outer, index, index_outer
 ):
     """For each of ``count`` columns the element that wins over all before, and its position."""
@@ -61,7 +57,7 @@ def columns(  # type: ignore[no-untyped-def]
             index[(start + j) * index_outer] = where[j]
 
 
-def position(  # type: ignore[no-untyped-def]
+def position(
     count, n, x, x_outer, x_inner, value, value_outer, index, index_outer
 ):
     """The position of the first element that equals a value, or is NaN as that is."""
@@ -82,16 +78,6 @@ def position(  # type: ignore[no-untyped-def]
 
 
 _EXTREMES = {above: amax, below: amin}
-_loops: dict[Any, Loop] = {}
-
-
-def _loop(kernel: Callable[..., Any], signature: str, dtype: Dtype, wins: Any = None) -> Loop:
-    key = (kernel, dtype, wins)
-    loop = _loops.get(key)
-    if loop is None:
-        bind = {"wins": wins} if wins else None
-        loop = _loops[key] = gufunc(kernel, signature, (dtype, dtype, INT64), bind=bind)
-    return loop
 
 
 def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]:
@@ -99,12 +85,13 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
     rows = last_axis(x if x.size < GRAIN else aligned(x), axis)
     outer, n = rows.shape[:-1], rows.shape[-1]
     indices = memory.empty(outer, INT64)
+    kinds = (x.dtype, x.dtype, INT64)
     if n >= SHORT and is_adjacent(rows):
         values = _EXTREMES[wins](x, (axis,))
-        loop = _loop(position, "(n),()->()", x.dtype)
+        loop = bound(position, "(n),()->()", kinds)
     else:
         values = memory.empty(outer, x.dtype)
-        loop = _loop(columns, "(n)->(),()", x.dtype, wins)
+        loop = bound(columns, "(n)->(),()", kinds, wins=wins)
     if x.size < GRAIN:
         loop.ufunc(rows, values, indices)
     else:
@@ -135,9 +122,7 @@ def _positions(wins: Callable[..., Any], x: Array, axis: int | None, keepdims: b
     return np.expand_dims(found, axis) if keepdims else found
 
 
-def _pair(
-    wins: Callable[..., Any], x: Array, axis: int, keepdims: bool
-) -> tuple[Array, Array]:
+def _pair(wins: Callable[..., Any], x: Array, axis: int, keepdims: bool) -> tuple[Array, Array]:
     values, indices = _along(wins, x, axis)
     if keepdims:
         return np.expand_dims(values, axis), np.expand_dims(indices, axis)

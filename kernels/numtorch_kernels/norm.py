@@ -7,19 +7,17 @@ targets, which are int64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import memory, reduce, scalar
 from .bits import sqrt
-from .build import Loop, gufunc
 from .drive import drive
 from .intrinsics import BLOCK, buffer, cast, load, lowest, offset, one, store, zero
 from .layout import aligned
 from .reduce import larger
-from .reduction import is_adjacent, last_axis, reassociable
+from .reduction import bound, is_adjacent, last_axis, reassociable
 
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
@@ -28,13 +26,10 @@ INT64 = np.dtype(np.int64)
 GROUP = 64  # rows whose contributions to the gradient of a weight are added up in turn
 
 
-@reassociable
-def plus(a, b):  # type: ignore[no-untyped-def]
-    """a + b, where the order of a loop's additions is free."""
-    return a + b
+plus = reassociable(reduce.add.py_func)
 
 
-def softmax_rows(count, n, x, x_outer, x_inner, y, y_outer, y_inner):  # type: ignore[no-untyped-def]
+def softmax_rows(count, n, x, x_outer, x_inner, y, y_outer, y_inner):
     """exp(x - m) / sum(exp(x - m)) for each row, or its logarithm."""
     for row in range(count):
         here, there = offset(x, row * x_outer), offset(y, row * y_outer)
@@ -56,7 +51,7 @@ def softmax_rows(count, n, x, x_outer, x_inner, y, y_outer, y_inner):  # type: i
                 there[i * y_inner] *= scale
 
 
-def softmax_columns(count, n, x, x_outer, x_inner, y, y_outer, y_inner):  # type: ignore[no-untyped-def]
+def softmax_columns(count, n, x, x_outer, x_inner, y, y_outer, y_inner):
     """exp(x - m) / sum(exp(x - m)) for each column, or its logarithm."""
     peak, total = buffer(x), buffer(x)
     for start in range(0, count, BLOCK):
@@ -86,7 +81,7 @@ def softmax_columns(count, n, x, x_outer, x_inner, y, y_outer, y_inner):  # type
                     there[j * y_outer] *= total[j]
 
 
-def softmax_backward_rows(  # type: ignore[no-untyped-def]
+def softmax_backward_rows(
     count, n, g, g_outer, g_inner, y, y_outer, y_inner, out, out_outer, out_inner
 ):
     """y (g - sum(g y)) for each row of a softmax y, or g - exp(y) sum(g) of its logarithm."""
@@ -102,7 +97,7 @@ def softmax_backward_rows(  # type: ignore[no-untyped-def]
             store(target, i * out_inner, a - exp(b) * total if logarithm else b * (a - total))
 
 
-def softmax_backward_columns(  # type: ignore[no-untyped-def]
+def softmax_backward_columns(
     count, n, g, g_outer, g_inner, y, y_outer, y_inner, out, out_outer, out_inner
 ):
     """y (g - sum(g y)) for each column of a softmax y, or g - exp(y) sum(g) of its logarithm."""
@@ -126,7 +121,7 @@ def softmax_backward_columns(  # type: ignore[no-untyped-def]
                 store(target, j * out_outer, a - exp(b) * s if logarithm else b * (a - s))
 
 
-def cross_entropy_rows(  # type: ignore[no-untyped-def]
+def cross_entropy_rows(
     count, n, x, x_outer, x_inner, target, target_outer, weight, weight_outer, weight_inner,
     ignored, ignored_outer, loss, loss_outer, lse, lse_outer, share, share_outer
 ):  # fmt: skip
@@ -150,7 +145,7 @@ def cross_entropy_rows(  # type: ignore[no-untyped-def]
         share[row * share_outer] = factor
 
 
-def cross_entropy_backward_rows(  # type: ignore[no-untyped-def]
+def cross_entropy_backward_rows(
     count, n, x, x_outer, x_inner, target, target_outer, lse, lse_outer, scale, scale_outer,
     out, out_outer, out_inner
 ):  # fmt: skip
@@ -165,7 +160,7 @@ def cross_entropy_backward_rows(  # type: ignore[no-untyped-def]
             there[index * out_inner] -= factor
 
 
-def nll_rows(  # type: ignore[no-untyped-def]
+def nll_rows(
     count, n, x, x_outer, x_inner, target, target_outer, weight, weight_outer, weight_inner,
     ignored, ignored_outer, loss, loss_outer, share, share_outer
 ):  # fmt: skip
@@ -182,7 +177,7 @@ def nll_rows(  # type: ignore[no-untyped-def]
         share[row * share_outer] = factor
 
 
-def nll_backward_rows(  # type: ignore[no-untyped-def]
+def nll_backward_rows(
     count, n, target, target_outer, scale, scale_outer, out, out_outer, out_inner
 ):
     """-scale at the target of each row, else 0."""
@@ -194,7 +189,7 @@ def nll_backward_rows(  # type: ignore[no-untyped-def]
             there[index * out_inner] = -scale[row * scale_outer]
 
 
-def layer_norm_rows(  # type: ignore[no-untyped-def]
+def layer_norm_rows(
     count, n, x, x_outer, x_inner, weight, weight_outer, weight_inner, bias, bias_outer, bias_inner,
     eps, eps_outer, y, y_outer, y_inner, mean, mean_outer, rstd, rstd_outer
 ):  # fmt: skip
@@ -219,7 +214,7 @@ def layer_norm_rows(  # type: ignore[no-untyped-def]
         rstd[row * rstd_outer] = scale
 
 
-def layer_norm_backward_rows(  # type: ignore[no-untyped-def]
+def layer_norm_backward_rows(
     count, n, g, g_outer, g_inner, x, x_outer, x_inner, weight, weight_outer, weight_inner,
     mean, mean_outer, rstd, rstd_outer, out, out_outer, out_inner
 ):  # fmt: skip
@@ -240,7 +235,7 @@ def layer_norm_backward_rows(  # type: ignore[no-untyped-def]
             store(there, i * out_inner, ((h - level) - normal * tilt) * scale)
 
 
-def layer_norm_weights_rows(  # type: ignore[no-untyped-def]
+def layer_norm_weights_rows(
     count, m, n, g, g_outer, g_row, g_inner, x, x_outer, x_row, x_inner, mean, mean_outer, mean_row,
     rstd, rstd_outer, rstd_row, by_weight, weight_outer, weight_inner, by_bias, bias_outer, bias_inner
 ):  # fmt: skip
@@ -257,28 +252,27 @@ def layer_norm_weights_rows(  # type: ignore[no-untyped-def]
             scale = rstd[group * rstd_outer + row * rstd_row]
             for i in range(n):
                 a, b = load(slope, i * g_inner), load(here, i * x_inner)
-                store(product, i * weight_inner, product[i * weight_inner] + a * ((b - centre) * scale))
+                store(
+                    product,
+                    i * weight_inner,
+                    product[i * weight_inner] + a * ((b - centre) * scale),
+                )
                 store(plain, i * bias_inner, plain[i * bias_inner] + a)
 
 
-_loops: dict[Any, Loop] = {}
-
-
-def _loop(kernel: Callable[..., Any], signature: str, dtypes: tuple[Dtype, ...], **bind: Any) -> Loop:
-    key = (kernel, dtypes, *bind.values())
-    loop = _loops.get(key)
-    if loop is None:
-        suffix = "f32" if dtypes[-1].itemsize == 4 else "f64"
-        functions = {name: getattr(scalar, f"{name}_{suffix}") for name in ("exp", "log")}
-        loop = _loops[key] = gufunc(kernel, signature, dtypes, bind=bind | functions)
-    return loop
+_FUNCTIONS = {
+    np.dtype(np.float32): {"exp": scalar.exp_f32, "log": scalar.log_f32},
+    np.dtype(np.float64): {"exp": scalar.exp_f64, "log": scalar.log_f64},
+}
 
 
 def _softmax(x: Array, axis: int, logarithm: bool) -> Array:
     out = memory.empty(x.shape, x.dtype)
     views = last_axis(aligned(x), axis), last_axis(out, axis)
     kernel = softmax_rows if is_adjacent(views[1]) else softmax_columns
-    drive(_loop(kernel, "(n)->(n)", (x.dtype,) * 2, logarithm=logarithm), *views)
+    functions = _FUNCTIONS[x.dtype]
+    loop = bound(kernel, "(n)->(n)", (x.dtype,) * 2, logarithm=logarithm, **functions)
+    drive(loop, *views)
     return out
 
 
@@ -286,7 +280,9 @@ def _softmax_backward(grad: Array, y: Array, axis: int, logarithm: bool) -> Arra
     out = memory.empty(y.shape, y.dtype)
     views = [last_axis(array, axis) for array in (aligned(grad), aligned(y), out)]
     kernel = softmax_backward_rows if is_adjacent(views[2]) else softmax_backward_columns
-    drive(_loop(kernel, "(n),(n)->(n)", (y.dtype,) * 3, logarithm=logarithm), *views)
+    functions = _FUNCTIONS[y.dtype]
+    loop = bound(kernel, "(n),(n)->(n)", (y.dtype,) * 3, logarithm=logarithm, **functions)
+    drive(loop, *views)
     return out
 
 
@@ -325,7 +321,7 @@ def cross_entropy(
     """
     loss, lse, share = (memory.empty(target.shape, x.dtype) for _ in range(3))
     kinds = (x.dtype, INT64, x.dtype, INT64, x.dtype, x.dtype, x.dtype)
-    loop = _loop(cross_entropy_rows, "(n),(),(n),()->(),(),()", kinds)
+    loop = bound(cross_entropy_rows, "(n),(),(n),()->(),(),()", kinds, **_FUNCTIONS[x.dtype])
     ignored = np.array(ignore_index, INT64)
     drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, lse, share)
     return loss, lse, share
@@ -338,7 +334,7 @@ def cross_entropy_backward(x: Array, target: Array, lse: Array, scale: Array) ->
     """
     out = memory.empty(x.shape, x.dtype)
     kinds = (x.dtype, INT64, x.dtype, x.dtype, x.dtype)
-    loop = _loop(cross_entropy_backward_rows, "(n),(),(),()->(n)", kinds)
+    loop = bound(cross_entropy_backward_rows, "(n),(),(),()->(n)", kinds, **_FUNCTIONS[x.dtype])
     drive(loop, aligned(x), aligned(target), lse, aligned(scale), out)
     return out
 
@@ -349,7 +345,7 @@ def nll(
     """-w x[target] and w = weight[target] of log-probabilities x (..., C); see cross_entropy."""
     loss, share = (memory.empty(target.shape, x.dtype) for _ in range(2))
     kinds = (x.dtype, INT64, x.dtype, INT64, x.dtype, x.dtype)
-    loop = _loop(nll_rows, "(n),(),(n),()->(),()", kinds)
+    loop = bound(nll_rows, "(n),(),(n),()->(),()", kinds)
     ignored = np.array(ignore_index, INT64)
     drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, share)
     return loss, share
@@ -358,7 +354,7 @@ def nll(
 def nll_backward(target: Array, scale: Array, classes: int) -> Array:
     """-scale at each target, else 0, in shape (..., classes); scale broadcasts to target's shape."""
     out = memory.empty((*target.shape, classes), scale.dtype)
-    loop = _loop(nll_backward_rows, "(),()->(n)", (INT64, scale.dtype, scale.dtype))
+    loop = bound(nll_backward_rows, "(),()->(n)", (INT64, scale.dtype, scale.dtype))
     drive(loop, aligned(target), aligned(scale), out)
     return out
 
@@ -370,7 +366,7 @@ def layer_norm(
     y = memory.empty(x.shape, x.dtype)
     mean, rstd = memory.empty(x.shape[:-1], x.dtype), memory.empty(x.shape[:-1], x.dtype)
     shift = np.zeros(x.shape[-1:], x.dtype) if bias is None else aligned(bias)
-    loop = _loop(layer_norm_rows, "(n),(n),(n),()->(n),(),()", (x.dtype,) * 7)
+    loop = bound(layer_norm_rows, "(n),(n),(n),()->(n),(),()", (x.dtype,) * 7)
     drive(loop, aligned(x), _weights(weight, x), shift, np.array(eps, x.dtype), y, mean, rstd)
     return y, mean, rstd
 
@@ -380,7 +376,7 @@ def layer_norm_backward(
 ) -> Array:
     """The gradient for x of :func:`layer_norm`, given that for y."""
     out = memory.empty(x.shape, x.dtype)
-    loop = _loop(layer_norm_backward_rows, "(n),(n),(n),(),()->(n)", (x.dtype,) * 6)
+    loop = bound(layer_norm_backward_rows, "(n),(n),(n),(),()->(n)", (x.dtype,) * 6)
     drive(loop, aligned(grad), aligned(x), _weights(weight, x), mean, rstd, out)
     return out
 
@@ -394,7 +390,7 @@ def layer_norm_backward_weights(
     mean, rstd = mean.reshape(-1), rstd.reshape(-1)
     groups, rest = divmod(len(x), GROUP)
     by_weight, by_bias = (memory.empty((groups + (rest > 0), n), x.dtype) for _ in range(2))
-    loop = _loop(layer_norm_weights_rows, "(m,n),(m,n),(m),(m)->(n),(n)", (x.dtype,) * 6)
+    loop = bound(layer_norm_weights_rows, "(m,n),(m,n),(m),(m)->(n),(n)", (x.dtype,) * 6)
     whole = groups * GROUP
     if groups:
         parts = [a[:whole].reshape(groups, GROUP, *a.shape[1:]) for a in (grad, x, mean, rstd)]

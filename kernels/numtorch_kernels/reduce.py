@@ -29,11 +29,11 @@ INT64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
 def _of_width(f32: Any, f64: Any) -> Any:
     """A function for use in kernels: the first of two where its first operand is float32."""
 
-    def function(*operands):  # type: ignore[no-untyped-def]
+    def function(*operands):
         raise NotImplementedError
 
     @overload(function)
-    def choose(*operands):  # type: ignore[no-untyped-def]
+    def choose(*operands):
         compiled = f32 if operands[0] == types.float32 else f64
         return lambda *operands: compiled(*operands)
 
@@ -49,8 +49,8 @@ def _extreme(name: str, order: str) -> Any:
     """An intrinsic for the larger or smaller of two numbers; NaN if either is."""
 
     @intrinsic
-    def choose(_context, a, b):  # type: ignore[no-untyped-def]
-        def codegen(_context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def choose(_context, a, b):
+        def codegen(_context, builder, signature, arguments):
             kind = arguments[0].type
             if isinstance(a, types.Float):
                 function = builder.module.declare_intrinsic(
@@ -70,93 +70,93 @@ smaller = _extreme("minimum", "<")
 
 
 @helper
-def maximum(a, b):  # type: ignore[no-untyped-def]
+def maximum(a, b):
     return larger(a, b)
 
 
 @helper
-def minimum(a, b):  # type: ignore[no-untyped-def]
+def minimum(a, b):
     return smaller(a, b)
 
 
 @helper
-def add(a, b):  # type: ignore[no-untyped-def]
+def add(a, b):
     return a + b
 
 
 @helper
-def multiply(a, b):  # type: ignore[no-untyped-def]
+def multiply(a, b):
     return a * b
 
 
 @helper
-def either(a, b):  # type: ignore[no-untyped-def]
+def either(a, b):
     return a | b
 
 
 @helper
-def both(a, b):  # type: ignore[no-untyped-def]
+def both(a, b):
     return a & b
 
 
 @helper
-def nonzero(x, centre):  # type: ignore[no-untyped-def]
+def nonzero(x, centre):
     return x != 0
 
 
 @helper
-def magnitude(x, centre):  # type: ignore[no-untyped-def]
+def magnitude(x, centre):
     return fabs(x)
 
 
 @helper
-def square(x, centre):  # type: ignore[no-untyped-def]
+def square(x, centre):
     return x * x
 
 
 @helper
-def square_deviation(x, centre):  # type: ignore[no-untyped-def]
+def square_deviation(x, centre):
     return (x - centre) * (x - centre)
 
 
 @helper
-def magnitude_power(x, exponent):  # type: ignore[no-untyped-def]
+def magnitude_power(x, exponent):
     return power(fabs(x), exponent)
 
 
 @helper
-def finite(x):  # type: ignore[no-untyped-def]
+def finite(x):
     """x, or 0 if it is infinite."""
     return select(fabs(x) == math.inf, 0.0, x)
 
 
 @helper
-def shifted_exp(x, centre):  # type: ignore[no-untyped-def]
+def shifted_exp(x, centre):
     return exp(x - finite(centre))
 
 
 @helper
-def over_scale(total, centre, scale):  # type: ignore[no-untyped-def]
+def over_scale(total, centre, scale):
     return total / scale
 
 
 @helper
-def root(total, centre, scale):  # type: ignore[no-untyped-def]
+def root(total, centre, scale):
     return sqrt(total)
 
 
 @helper
-def root_over_scale(total, centre, scale):  # type: ignore[no-untyped-def]
+def root_over_scale(total, centre, scale):
     return sqrt(total / scale)
 
 
 @helper
-def power_of_scale(total, exponent, scale):  # type: ignore[no-untyped-def]
+def power_of_scale(total, exponent, scale):
     return power(total, scale)
 
 
 @helper
-def shifted_log(total, centre, scale):  # type: ignore[no-untyped-def]
+def shifted_log(total, centre, scale):
     return log(total) + finite(centre)
 
 
@@ -205,7 +205,9 @@ def mean(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = Non
     return MEAN(x, axes, keepdims, dtype, scale=np.array(_count(x, axes), dtype))
 
 
-def _spread(operation: Reduction, x: Array, axes: Axes, correction: float, keepdims: bool, centre: Array) -> Array:
+def _spread(
+    operation: Reduction, x: Array, axes: Axes, correction: float, keepdims: bool, centre: Array
+) -> Array:
     freedom = builtins.max(_count(x, axes) - correction, 0)
     return operation(x, axes, keepdims, x.dtype, centre, np.array(freedom, x.dtype))
 
@@ -220,14 +222,18 @@ def std(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> 
     return _spread(STD, x, axes, correction, keepdims, mean(x, axes))
 
 
-def var_mean(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> tuple[Array, Array]:
+def var_mean(
+    x: Array, axes: Axes, correction: float = 1, keepdims: bool = False
+) -> tuple[Array, Array]:
     """:func:`var` and :func:`mean`."""
     centre = mean(x, axes)
     spread = _spread(VAR, x, axes, correction, keepdims, centre)
     return spread, centre.reshape(spread.shape)
 
 
-def std_mean(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> tuple[Array, Array]:
+def std_mean(
+    x: Array, axes: Axes, correction: float = 1, keepdims: bool = False
+) -> tuple[Array, Array]:
     """:func:`std` and :func:`mean`."""
     centre = mean(x, axes)
     spread = _spread(STD, x, axes, correction, keepdims, centre)

@@ -10,6 +10,7 @@ strides only, so the number of threads changes no bit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ reassociable = njit(error_model="numpy", fastmath={"reassoc"})
 """Decorates a function whose uses in a loop may be done in any order: by lanes, then these."""
 
 
-def rows(  # type: ignore[no-untyped-def]
+def rows(
     count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer, out, out_outer
 ):
     """Finishes the combination of n transformed elements, for each of ``count`` rows."""
@@ -58,7 +59,7 @@ def rows(  # type: ignore[no-untyped-def]
         out[row * out_outer] = finish(stack[0], c, scale[row * scale_outer])
 
 
-def columns(  # type: ignore[no-untyped-def]
+def columns(
     count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer, out, out_outer
 ):
     """Finishes the combination of n transformed elements, for each of ``count`` columns."""
@@ -106,15 +107,23 @@ def columns(  # type: ignore[no-untyped-def]
 
 
 @helper
-def element(x, centre):  # type: ignore[no-untyped-def]
+def element(x, centre):
     """Transforms nothing."""
     return x
 
 
 @helper
-def total(combined, centre, scale):  # type: ignore[no-untyped-def]
+def total(combined, centre, scale):
     """Finishes nothing."""
     return combined
+
+
+@cache
+def bound(
+    kernel: Callable[..., Any], signature: str, dtypes: tuple[Dtype, ...], **bind: Any
+) -> Loop:
+    """:func:`~numtorch_kernels.build.gufunc`, quicker at finding what it gave before."""
+    return gufunc(kernel, signature, dtypes, bind=bind)
 
 
 def last_axis(x: Array, axis: int) -> Array:

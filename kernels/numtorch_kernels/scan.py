@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from . import memory
-from .build import Loop, gufunc
 from .drive import drive
 from .intrinsics import (
     BLOCK,
@@ -28,8 +27,8 @@ from .intrinsics import (
     zero,
 )
 from .layout import aligned
-from .reduce import INT64, WIDE
-from .reduction import is_adjacent, last_axis
+from .reduce import INT64, WIDE, add, multiply
+from .reduction import bound, is_adjacent, last_axis
 from .scalar import exp_f64, log1p_f64
 
 Array = np.ndarray[Any, Any]
@@ -37,17 +36,7 @@ Dtype = np.dtype[Any]
 
 
 @helper
-def add(a, b):  # type: ignore[no-untyped-def]
-    return a + b
-
-
-@helper
-def multiply(a, b):  # type: ignore[no-untyped-def]
-    return a * b
-
-
-@helper
-def add_logarithms(a, b):  # type: ignore[no-untyped-def]
+def add_logarithms(a, b):
     """log(exp(a) + exp(b))."""
     peak, other = (a, b) if (a >= b) | (a != a) else (b, a)
     if peak == other and peak - peak != 0:
@@ -56,18 +45,18 @@ def add_logarithms(a, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def not_below(a, b):  # type: ignore[no-untyped-def]
+def not_below(a, b):
     """Whether a, that comes after b, takes its place: it does so if they are equal, or if NaN."""
     return (a >= b) | (a != a)
 
 
 @helper
-def not_above(a, b):  # type: ignore[no-untyped-def]
+def not_above(a, b):
     """Whether a, that comes after b, takes its place: it does so if they are equal, or if NaN."""
     return (a <= b) | (a != a)
 
 
-def totals_rows(count, n, x, x_outer, x_inner, out, out_outer, out_inner):  # type: ignore[no-untyped-def]
+def totals_rows(count, n, x, x_outer, x_inner, out, out_outer, out_inner):
     """The running totals of each row."""
     wide = accumulator(words())
     for row in range(count):
@@ -78,7 +67,7 @@ def totals_rows(count, n, x, x_outer, x_inner, out, out_outer, out_inner):  # ty
             there[i * out_inner] = cast(out, total)
 
 
-def totals_columns(count, n, x, x_outer, x_inner, out, out_outer, out_inner):  # type: ignore[no-untyped-def]
+def totals_columns(count, n, x, x_outer, x_inner, out, out_outer, out_inner):
     """The running totals of each column."""
     total = accumulator(words())
     for start in range(0, count, BLOCK):
@@ -94,7 +83,7 @@ def totals_columns(count, n, x, x_outer, x_inner, out, out_outer, out_inner):  #
                 there[j * out_outer] = cast(out, now)
 
 
-def extremes_rows(  # type: ignore[no-untyped-def]
+def extremes_rows(
     count, n, x, x_outer, x_inner, value, value_outer, value_inner, index, index_outer, index_inner
 ):
     """The running extremes of each row, and where each was found last."""
@@ -109,7 +98,7 @@ def extremes_rows(  # type: ignore[no-untyped-def]
             index[row * index_outer + i * index_inner] = where
 
 
-def extremes_columns(  # type: ignore[no-untyped-def]
+def extremes_columns(
     count, n, x, x_outer, x_inner, value, value_outer, value_inner, index, index_outer, index_inner
 ):
     """The running extremes of each column, and where each was found last."""
@@ -132,17 +121,6 @@ def extremes_columns(  # type: ignore[no-untyped-def]
                 to_index[j * index_outer] = where[j]
 
 
-_loops: dict[Any, Loop] = {}
-
-
-def _loop(kernel: Callable[..., Any], signature: str, dtypes: tuple[Dtype, ...], **bind: Any) -> Loop:
-    key = (kernel, dtypes, *bind.values())
-    loop = _loops.get(key)
-    if loop is None:
-        loop = _loops[key] = gufunc(kernel, signature, dtypes, bind=bind)
-    return loop
-
-
 def _totals(
     combine: Callable[..., Any], identity: Any, x: Array, axis: int, dtype: Dtype | None
 ) -> Array:
@@ -151,8 +129,15 @@ def _totals(
     views = last_axis(aligned(x), axis), last_axis(out, axis)
     kernel = totals_rows if is_adjacent(views[1]) else totals_columns
     accumulator = float64_at if dtype.kind == "f" else int64_at
-    bind = {"accumulator": accumulator, "combine": combine, "identity": identity}
-    drive(_loop(kernel, "(n)->(n)", (x.dtype, dtype), **bind), *views)
+    loop = bound(
+        kernel,
+        "(n)->(n)",
+        (x.dtype, dtype),
+        accumulator=accumulator,
+        combine=combine,
+        identity=identity,
+    )
+    drive(loop, *views)
     return out
 
 
@@ -161,7 +146,7 @@ def _extremes(replaces: Callable[..., Any], x: Array, axis: int) -> tuple[Array,
     views = [last_axis(array, axis) for array in (aligned(x), values, indices)]
     kernel = extremes_rows if is_adjacent(views[1]) else extremes_columns
     if x.size:
-        loop = _loop(kernel, "(n)->(n),(n)", (x.dtype, x.dtype, INT64), replaces=replaces)
+        loop = bound(kernel, "(n)->(n),(n)", (x.dtype, x.dtype, INT64), replaces=replaces)
         drive(loop, *views)
     return values, indices
 

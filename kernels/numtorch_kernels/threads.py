@@ -42,8 +42,8 @@ def get_num_threads() -> int:
 
 def set_num_threads(count: int) -> None:
     """Sets how many threads kernels use at most; more than the machine has cores is its count."""
-    if not isinstance(count, int):
-        raise TypeError(f"set_num_threads expects an int, but got {type(count).__name__}")
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise RuntimeError(f"set_num_threads expects an int, but got {type(count).__name__}")
     if count <= 0:
         raise RuntimeError(f"set_num_threads expects a positive integer, but got {count}")
     _State.wanted = min(count, numba.config.NUMBA_NUM_THREADS)

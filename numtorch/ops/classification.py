@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from numtorch_kernels import Pointwise, index, memory, norm, reduce
+from numtorch_kernels import Pointwise, index, norm, reduce
 from numtorch_kernels import symbols as s
 
+from ..autograd.mode import mode
 from ..dtype import from_numpy_dtype, to_dtype, type_name
-from ..size import Size
-from ..tensor import Tensor, normalized_dim
+from ..tensor import Tensor, normalized_dim, wrap_array
 from .apply import scalar_type
 from .loss import reduced_by
 from .reduced import check_reduction, reduced

@@ -222,7 +222,7 @@ def check_device(function: str, value: Any) -> None:
         raise TypeError(
             f"{function}(): argument 'device' must be torch.device, not {type_name(type(value))}"
         )
-    device(value)
+    device(value).require_cpu()
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:

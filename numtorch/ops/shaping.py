@@ -37,16 +37,16 @@ Array = np.ndarray[Any, Any]
 # ---------------------------------------------------------------------- views or copies
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The elements in C order in another shape: a view where strides allow, else a copy.
 
     One size may be -1 and follows from the others. Raises RuntimeError where the number of
     elements differs.
     """
-    sizes = infer_size(spread(shape), input._array.size)
-    if input._array.flags.c_contiguous or can_view(input._array, sizes):
-        return view.function(input, sizes)
-    return _unsafe_view.function(input, sizes)
+    wanted = infer_size(spread(sizes) if shape is None else shape, input._array.size)
+    if input._array.flags.c_contiguous or can_view(input._array, wanted):
+        return view.function(input, wanted)
+    return _unsafe_view.function(input, wanted)
 
 
 def can_view(array: Array, shape: tuple[int, ...]) -> bool:
@@ -148,13 +148,18 @@ def broadcast_shape(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
 
 def broadcast_shapes(*shapes: Any) -> Size:
     """The shape to which shapes broadcast; RuntimeError where there is none."""
-    each = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes]
-    try:
-        return Size(broadcast_shape(each))
-    except RuntimeError:
-        raise RuntimeError(
-            "Shape mismatch: objects cannot be broadcast to a single shape"
-        ) from None
+    given = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes]
+    result = [1] * max(map(len, given), default=0)
+    for at, shape in enumerate(given):
+        for place in range(-1, -len(shape) - 1, -1):
+            if result[place] != 1 and shape[place] not in (1, result[place]):
+                raise RuntimeError(
+                    f"Attempting to broadcast a dimension of length {shape[place]} at {place}! "
+                    f"Mismatching argument at index {at} had {shape}; but expected shape should be "
+                    f"broadcastable to {result}"
+                )
+            result[place] = shape[place] if result[place] == 1 else result[place]
+    return Size(result)
 
 
 def sum_to_size(self: Tensor, *size: Any) -> Tensor:

@@ -13,7 +13,7 @@ from numtorch_kernels import memory
 
 from ..autograd.inplace import CopySlices, move, refuse_change
 from ..autograd.mode import mode
-from ..dtype import TENSOR_TYPES, dtype
+from ..dtype import ALIASES, TENSOR_TYPES, dtype
 from ..size import Size
 from ..tensor import Tensor, View, normalized_dim, wrap, wrap_array
 from .apply import record, write
@@ -254,7 +254,8 @@ def _reinterpreted(x: Array, kind: dtype) -> Array:
         ratio = max(kind.itemsize // x.itemsize, 1)
         last = x.shape[-1] if x.ndim else 0
         raise RuntimeError(
-            f"self.size(-1) must be divisible by {ratio} to view {x.dtype.name} as {kind.name} "
+            f"self.size(-1) must be divisible by {ratio} to view "
+            f"{scalar_type(ALIASES[x.dtype.name])} as {scalar_type(kind)} "
             f"(different element sizes), but got {last}"
         ) from None
 

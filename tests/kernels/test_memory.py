@@ -39,7 +39,7 @@ def address(array: Any) -> int:
     return array.ctypes.data
 
 
-@given(st.integers(1, 1 << 45))
+@given(st.integers(SMALLEST, 1 << 45))
 def test_size_class(size: int) -> None:
     rounded = size_class(size)
     assert size <= rounded

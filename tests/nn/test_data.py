@@ -129,9 +129,9 @@ def test_convert(theirs):
 def test_loader_errors(oracle, options):
     found = []
     for torch in (numtorch, oracle):
-        with pytest.raises(ValueError, match="") as caught:
+        with pytest.raises(Exception) as caught:
             torch.utils.data.DataLoader([1, 2, 3], **options)
-        found.append(str(caught.value))
+        found.append((type(caught.value), str(caught.value)))
     assert found[0] == found[1]
 
 
