@@ -17,10 +17,10 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numtorch_kernels import diskcache, threads
-from numtorch_kernels.microkernel import vector_bytes
 
 import numtorch
+from numtorch_kernels import diskcache, threads
+from numtorch_kernels.microkernel import vector_bytes
 
 USAGE = """\
 usage: python -m numtorch script.py [arguments ...]

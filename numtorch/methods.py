@@ -12,7 +12,7 @@ from .autograd import calls
 from .ops import METHODS, TABLE
 from .ops.apply import apply, apply_inplace
 from .ops.views import refresh_view
-from .tensor import Tensor
+from .tensor import Tensor, wrap
 
 _NUMBERS = (Tensor, int, float, np.generic)
 
@@ -92,7 +92,13 @@ def _attach_operators() -> None:
 
 def _primitive(self: Tensor, name: str, operands: tuple[Any, ...]) -> Any:
     """The row of a scalar function, for derivative rules that are called on tensors."""
-    return (TABLE.get(name) or TABLE["_" + name])(*operands)
+    row = TABLE.get(name) or TABLE["_" + name]
+    if not getattr(row, "numbers", ()):  # it takes tensors alone
+        operands = tuple(
+            x if isinstance(x, Tensor) else wrap(np.asarray(x, self.dtype.numpy), self.dtype)
+            for x in operands
+        )
+    return row(*operands)
 
 
 def attach() -> None:

@@ -5,6 +5,7 @@ The first of equal elements wins, and the first NaN over everything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,18 +26,19 @@ CHUNK = 8192  # elements of a long flat array that one row takes
 @helper
 def above(a, b):
     """Whether a wins over an earlier b."""
-    return (a > b) | ((a != a) & (b == b))
+    return (a > b) | (math.isnan(a) & (not math.isnan(b)))
 
 
 @helper
 def below(a, b):
     """Whether a wins over an earlier b."""
-    return (a < b) | ((a != a) & (b == b))
+    return (a < b) | (math.isnan(a) & (not math.isnan(b)))
 
 
-def columns(
-    count, n, x, x_outer, x_inner, value, value_outer, index, index_outer
-):
+wins = above  # what a build binds
+
+
+def columns(count, n, x, x_outer, x_inner, value, value_outer, index, index_outer):
     """For each of ``count`` columns the element that wins over all before, and its position."""
     best, where = buffer(value), int32_at(words())
     for start in range(0, count, BLOCK):
@@ -57,9 +59,7 @@ def columns(
             index[(start + j) * index_outer] = where[j]
 
 
-def position(
-    count, n, x, x_outer, x_inner, value, value_outer, index, index_outer
-):
+def position(count, n, x, x_outer, x_inner, value, value_outer, index, index_outer):
     """The position of the first element that equals a value, or is NaN as that is."""
     number = int32_at(words())
     nowhere = cast(number, BLOCK)
@@ -70,7 +70,7 @@ def position(
             here, size = offset(at, start * x_inner), BLOCK if n - start > BLOCK else n - start
             for j in range(size):
                 element = here[j * x_inner]
-                hit = (element == found) | (element != element)
+                hit = (element == found) | math.isnan(element)
                 candidate = cast(number, j) if hit else nowhere
                 first = candidate if candidate < first else first
             start += BLOCK
@@ -95,7 +95,7 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
     if x.size < GRAIN:
         loop.ufunc(rows, values, indices)
     else:
-        drive(loop, rows, values, indices)
+        drive(loop, rows, values, indices, unit=1)
     return values, indices
 
 

@@ -127,9 +127,10 @@ def machine_code(
 
     It is compiled, or read from the cache, under a name with the digest of all it depends on.
     """
-    everything = (*_environment(), *map(str, (*parameters, *sorted(fastmath))), *meaning(function))
-    name = f"{function.__name__}_{_sha256(*everything)[:32]}"
     with compiler.compiler_lock:
+        options = map(str, (*parameters, *sorted(fastmath)))
+        digest = _sha256(*_environment(), *options, *meaning(function))
+        name = f"{function.__name__}_{digest[:32]}"
         if name not in _addresses:
             code = diskcache.read(name)
             if code is None:

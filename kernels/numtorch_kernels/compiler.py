@@ -73,8 +73,10 @@ class _Codegen(JITCPUCodegen):
         """Nothing: kernels have no Python objects."""
 
 
+@compiler_lock
 @cache
 def _codegen() -> _Codegen:
+    """The only one: whoever asks while it is made has to wait."""
     context = registry.cpu_target.target_context
     rtsys.initialize(context)
     llvm.initialize_native_asmparser()

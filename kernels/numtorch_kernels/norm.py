@@ -17,7 +17,7 @@ from .drive import drive
 from .intrinsics import BLOCK, buffer, cast, load, lowest, offset, one, store, zero
 from .layout import aligned
 from .reduce import larger
-from .reduction import bound, is_adjacent, last_axis, reassociable
+from .reduction import add, bound, is_adjacent, last_axis, reassociable
 
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
@@ -26,7 +26,10 @@ INT64 = np.dtype(np.int64)
 GROUP = 64  # rows whose contributions to the gradient of a weight are added up in turn
 
 
-plus = reassociable(reduce.add.py_func)
+plus = reassociable(add.py_func)
+
+# What a build binds, here as for the softmax of float32
+exp, log, logarithm = scalar.exp_f32, scalar.log_f32, False
 
 
 def softmax_rows(count, n, x, x_outer, x_inner, y, y_outer, y_inner):
@@ -84,7 +87,7 @@ def softmax_columns(count, n, x, x_outer, x_inner, y, y_outer, y_inner):
 def softmax_backward_rows(
     count, n, g, g_outer, g_inner, y, y_outer, y_inner, out, out_outer, out_inner
 ):
-    """y (g - sum(g y)) for each row of a softmax y, or g - exp(y) sum(g) of its logarithm."""
+    """The gradient y (g - sum(g y)) for each row of a softmax y, or of its logarithm."""
     for row in range(count):
         slope, result = offset(g, row * g_outer), offset(y, row * y_outer)
         target = offset(out, row * out_outer)
@@ -100,7 +103,7 @@ def softmax_backward_rows(
 def softmax_backward_columns(
     count, n, g, g_outer, g_inner, y, y_outer, y_inner, out, out_outer, out_inner
 ):
-    """y (g - sum(g y)) for each column of a softmax y, or g - exp(y) sum(g) of its logarithm."""
+    """The gradient y (g - sum(g y)) for each column of a softmax y, or of its logarithm."""
     total = buffer(g)
     for start in range(0, count, BLOCK):
         width = BLOCK if count - start > BLOCK else count - start
@@ -125,7 +128,7 @@ def cross_entropy_rows(
     count, n, x, x_outer, x_inner, target, target_outer, weight, weight_outer, weight_inner,
     ignored, ignored_outer, loss, loss_outer, lse, lse_outer, share, share_outer
 ):  # fmt: skip
-    """w (logsumexp(x) - x[target]), logsumexp(x) and w = weight[target] for each row."""
+    """The loss w (logsumexp(x) - x[target]), logsumexp(x) and w = weight[target] for each row."""
     for row in range(count):
         here, index = offset(x, row * x_outer), target[row * target_outer]
         peak, total = lowest(x), zero(x)
@@ -193,7 +196,7 @@ def layer_norm_rows(
     count, n, x, x_outer, x_inner, weight, weight_outer, weight_inner, bias, bias_outer, bias_inner,
     eps, eps_outer, y, y_outer, y_inner, mean, mean_outer, rstd, rstd_outer
 ):  # fmt: skip
-    """weight (x - mean) rstd + bias, mean and rstd = 1 / sqrt(var + eps) for each row."""
+    """The results weight (x - mean) rstd + bias, mean and rstd = 1 / sqrt(var + eps)."""
     for row in range(count):
         here, there = offset(x, row * x_outer), offset(y, row * y_outer)
         slope, shift = offset(weight, row * weight_outer), offset(bias, row * bias_outer)
@@ -218,7 +221,7 @@ def layer_norm_backward_rows(
     count, n, g, g_outer, g_inner, x, x_outer, x_inner, weight, weight_outer, weight_inner,
     mean, mean_outer, rstd, rstd_outer, out, out_outer, out_inner
 ):  # fmt: skip
-    """rstd (h - mean(h) - z mean(h z)) with h = g weight and z = (x - mean) rstd, for each row."""
+    """The gradient rstd (h - mean(h) - z mean(h z)) with h = g weight, z = (x - mean) rstd."""
     for row in range(count):
         slope, here = offset(g, row * g_outer), offset(x, row * x_outer)
         factor, there = offset(weight, row * weight_outer), offset(out, row * out_outer)
@@ -237,14 +240,15 @@ def layer_norm_backward_rows(
 
 def layer_norm_weights_rows(
     count, m, n, g, g_outer, g_row, g_inner, x, x_outer, x_row, x_inner, mean, mean_outer, mean_row,
-    rstd, rstd_outer, rstd_row, by_weight, weight_outer, weight_inner, by_bias, bias_outer, bias_inner
+    rstd, rstd_outer, rstd_row, product, product_outer, product_inner,
+    plain, plain_outer, plain_inner
 ):  # fmt: skip
     """The sums of g (x - mean) rstd and of g over the m rows of each group."""
     for group in range(count):
-        product = offset(by_weight, group * weight_outer)
-        plain = offset(by_bias, group * bias_outer)
+        weights = offset(product, group * product_outer)
+        biases = offset(plain, group * plain_outer)
         for i in range(n):
-            product[i * weight_inner] = plain[i * bias_inner] = zero(g)
+            weights[i * product_inner] = biases[i * plain_inner] = zero(g)
         for row in range(m):
             slope = offset(g, group * g_outer + row * g_row)
             here = offset(x, group * x_outer + row * x_row)
@@ -252,12 +256,9 @@ def layer_norm_weights_rows(
             scale = rstd[group * rstd_outer + row * rstd_row]
             for i in range(n):
                 a, b = load(slope, i * g_inner), load(here, i * x_inner)
-                store(
-                    product,
-                    i * weight_inner,
-                    product[i * weight_inner] + a * ((b - centre) * scale),
-                )
-                store(plain, i * bias_inner, plain[i * bias_inner] + a)
+                at_weight, at_bias = i * product_inner, i * plain_inner
+                store(weights, at_weight, weights[at_weight] + a * ((b - centre) * scale))
+                store(biases, at_bias, biases[at_bias] + a)
 
 
 _FUNCTIONS = {
@@ -272,7 +273,7 @@ def _softmax(x: Array, axis: int, logarithm: bool) -> Array:
     kernel = softmax_rows if is_adjacent(views[1]) else softmax_columns
     functions = _FUNCTIONS[x.dtype]
     loop = bound(kernel, "(n)->(n)", (x.dtype,) * 2, logarithm=logarithm, **functions)
-    drive(loop, *views)
+    drive(loop, *views, unit=1)
     return out
 
 
@@ -282,7 +283,7 @@ def _softmax_backward(grad: Array, y: Array, axis: int, logarithm: bool) -> Arra
     kernel = softmax_backward_rows if is_adjacent(views[2]) else softmax_backward_columns
     functions = _FUNCTIONS[y.dtype]
     loop = bound(kernel, "(n),(n)->(n)", (y.dtype,) * 3, logarithm=logarithm, **functions)
-    drive(loop, *views)
+    drive(loop, *views, unit=1)
     return out
 
 
@@ -323,7 +324,7 @@ def cross_entropy(
     kinds = (x.dtype, INT64, x.dtype, INT64, x.dtype, x.dtype, x.dtype)
     loop = bound(cross_entropy_rows, "(n),(),(n),()->(),(),()", kinds, **_FUNCTIONS[x.dtype])
     ignored = np.array(ignore_index, INT64)
-    drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, lse, share)
+    drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, lse, share, unit=1)
     return loss, lse, share
 
 
@@ -335,7 +336,7 @@ def cross_entropy_backward(x: Array, target: Array, lse: Array, scale: Array) ->
     out = memory.empty(x.shape, x.dtype)
     kinds = (x.dtype, INT64, x.dtype, x.dtype, x.dtype)
     loop = bound(cross_entropy_backward_rows, "(n),(),(),()->(n)", kinds, **_FUNCTIONS[x.dtype])
-    drive(loop, aligned(x), aligned(target), lse, aligned(scale), out)
+    drive(loop, aligned(x), aligned(target), lse, aligned(scale), out, unit=1)
     return out
 
 
@@ -347,27 +348,29 @@ def nll(
     kinds = (x.dtype, INT64, x.dtype, INT64, x.dtype, x.dtype)
     loop = bound(nll_rows, "(n),(),(n),()->(),()", kinds)
     ignored = np.array(ignore_index, INT64)
-    drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, share)
+    drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, share, unit=1)
     return loss, share
 
 
 def nll_backward(target: Array, scale: Array, classes: int) -> Array:
-    """-scale at each target, else 0, in shape (..., classes); scale broadcasts to target's shape."""
+    """-scale at each target, else 0: (..., classes); scale broadcasts to the target's shape."""
     out = memory.empty((*target.shape, classes), scale.dtype)
     loop = bound(nll_backward_rows, "(),()->(n)", (INT64, scale.dtype, scale.dtype))
-    drive(loop, aligned(target), aligned(scale), out)
+    drive(loop, aligned(target), aligned(scale), out, unit=1)
     return out
 
 
 def layer_norm(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
-    """weight (x - mean) rstd + bias over the last axis of x (..., n), mean (...) and rstd (...)."""
+    """The result weight (x - mean) rstd + bias for x (..., n), and mean and rstd (...)."""
     y = memory.empty(x.shape, x.dtype)
     mean, rstd = memory.empty(x.shape[:-1], x.dtype), memory.empty(x.shape[:-1], x.dtype)
     shift = np.zeros(x.shape[-1:], x.dtype) if bias is None else aligned(bias)
     loop = bound(layer_norm_rows, "(n),(n),(n),()->(n),(),()", (x.dtype,) * 7)
-    drive(loop, aligned(x), _weights(weight, x), shift, np.array(eps, x.dtype), y, mean, rstd)
+    drive(
+        loop, aligned(x), _weights(weight, x), shift, np.array(eps, x.dtype), y, mean, rstd, unit=1
+    )
     return y, mean, rstd
 
 
@@ -377,7 +380,7 @@ def layer_norm_backward(
     """The gradient for x of :func:`layer_norm`, given that for y."""
     out = memory.empty(x.shape, x.dtype)
     loop = bound(layer_norm_backward_rows, "(n),(n),(n),(),()->(n)", (x.dtype,) * 6)
-    drive(loop, aligned(grad), aligned(x), _weights(weight, x), mean, rstd, out)
+    drive(loop, aligned(grad), aligned(x), _weights(weight, x), mean, rstd, out, unit=1)
     return out
 
 
@@ -394,7 +397,7 @@ def layer_norm_backward_weights(
     whole = groups * GROUP
     if groups:
         parts = [a[:whole].reshape(groups, GROUP, *a.shape[1:]) for a in (grad, x, mean, rstd)]
-        drive(loop, *parts, by_weight[:groups], by_bias[:groups])
+        drive(loop, *parts, by_weight[:groups], by_bias[:groups], unit=1)
     if rest:
         drive(loop, *(a[whole:] for a in (grad, x, mean, rstd)), by_weight[-1], by_bias[-1])
     return reduce.sum(by_weight, (0,)), reduce.sum(by_bias, (0,))

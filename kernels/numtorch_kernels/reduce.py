@@ -18,7 +18,7 @@ from numba.extending import intrinsic, overload
 from . import scalar
 from .bits import fabs, select, sqrt
 from .intrinsics import helper, highest, lowest, one, zero
-from .reduction import Axes, Reduction
+from .reduction import Axes, Reduction, add
 
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
@@ -35,7 +35,11 @@ def _of_width(f32: Any, f64: Any) -> Any:
     @overload(function)
     def choose(*operands):
         compiled = f32 if operands[0] == types.float32 else f64
-        return lambda *operands: compiled(*operands)
+
+        def implementation(*operands):
+            return compiled(*operands)
+
+        return implementation
 
     return function
 
@@ -46,7 +50,10 @@ power = _of_width(scalar.pow_f32, scalar.pow_f64)
 
 
 def _extreme(name: str, order: str) -> Any:
-    """An intrinsic for the larger or smaller of two numbers; NaN if either is."""
+    """An intrinsic for the larger or smaller of two numbers; NaN if either is.
+
+    LLVM knows how to vectorise it in a loop, which it does not for comparisons.
+    """
 
     @intrinsic
     def choose(_context, a, b):
@@ -70,94 +77,105 @@ smaller = _extreme("minimum", "<")
 
 
 @helper
+def multiply(a, b):
+    """Combines numbers to their product."""
+    return a * b
+
+
+@helper
 def maximum(a, b):
+    """Combines numbers to the largest."""
     return larger(a, b)
 
 
 @helper
 def minimum(a, b):
+    """Combines numbers to the smallest."""
     return smaller(a, b)
 
 
 @helper
-def add(a, b):
-    return a + b
-
-
-@helper
-def multiply(a, b):
-    return a * b
-
-
-@helper
 def either(a, b):
+    """Combines truth values: whether one is true."""
     return a | b
 
 
 @helper
 def both(a, b):
+    """Combines truth values: whether none is false."""
     return a & b
 
 
 @helper
 def nonzero(x, centre):
+    """Transforms to whether x is not 0."""
     return x != 0
 
 
 @helper
 def magnitude(x, centre):
+    """Transforms to |x|."""
     return fabs(x)
 
 
 @helper
+def magnitude_power(x, exponent):
+    """Transforms to |x| ** exponent."""
+    return power(fabs(x), exponent)
+
+
+@helper
 def square(x, centre):
+    """Transforms to x ** 2."""
     return x * x
 
 
 @helper
 def square_deviation(x, centre):
+    """Transforms to (x - centre) ** 2."""
     return (x - centre) * (x - centre)
 
 
 @helper
-def magnitude_power(x, exponent):
-    return power(fabs(x), exponent)
-
-
-@helper
 def finite(x):
-    """x, or 0 if it is infinite."""
+    """The number itself, or 0 if it is infinite."""
     return select(fabs(x) == math.inf, 0.0, x)
 
 
 @helper
 def shifted_exp(x, centre):
+    """Transforms to exp(x - centre), where an infinite centre counts as 0."""
     return exp(x - finite(centre))
 
 
 @helper
+def shifted_log(total, centre, scale):
+    """Finishes with log(total) + centre, where an infinite centre counts as 0."""
+    return log(total) + finite(centre)
+
+
+@helper
 def over_scale(total, centre, scale):
+    """Finishes with total / scale."""
     return total / scale
 
 
 @helper
 def root(total, centre, scale):
+    """Finishes with the square root."""
     return sqrt(total)
 
 
 @helper
 def root_over_scale(total, centre, scale):
+    """Finishes with the square root of total / scale."""
     return sqrt(total / scale)
 
 
 @helper
 def power_of_scale(total, exponent, scale):
+    """Finishes with total ** scale."""
     return power(total, scale)
-
-
-@helper
-def shifted_log(total, centre, scale):
-    return log(total) + finite(centre)
 
 
 SUM = Reduction(add, zero)
@@ -180,8 +198,9 @@ NORMS = {
     -math.inf: Reduction(minimum, highest, magnitude),
 }
 
-
-WIDE = {np.dtype(kind): INT64 for kind in (np.int8, np.int16, np.int32, np.uint8, np.bool_)}
+_INTEGERS = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.bool_)
+WIDE: dict[Dtype, Dtype] = {np.dtype(kind): INT64 for kind in _INTEGERS}  # what sums are kept in
+WIDE |= {np.dtype(kind): np.dtype(kind) for kind in (np.float32, np.float64)}
 
 
 def _count(x: Array, axes: Axes) -> int:
@@ -191,12 +210,12 @@ def _count(x: Array, axes: Axes) -> int:
 
 def sum(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The sum, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
-    return SUM(x, axes, keepdims, dtype or WIDE.get(x.dtype, x.dtype))
+    return SUM(x, axes, keepdims, dtype or WIDE[x.dtype])
 
 
 def prod(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The product, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
-    return PROD(x, axes, keepdims, dtype or WIDE.get(x.dtype, x.dtype))
+    return PROD(x, axes, keepdims, dtype or WIDE[x.dtype])
 
 
 def mean(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:

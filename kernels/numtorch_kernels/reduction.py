@@ -19,7 +19,7 @@ from numba import njit
 from . import memory
 from .build import Loop, gufunc
 from .drive import drive
-from .intrinsics import BLOCK, buffer, cast, helper, levels, offset
+from .intrinsics import BLOCK, buffer, cast, helper, levels, offset, zero
 from .layout import aligned
 
 Array = np.ndarray[Any, Any]
@@ -36,9 +36,29 @@ reassociable = njit(error_model="numpy", fastmath={"reassoc"})
 """Decorates a function whose uses in a loop may be done in any order: by lanes, then these."""
 
 
-def rows(
-    count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer, out, out_outer
-):
+@helper
+def add(a, b):
+    """Combines numbers to their sum."""
+    return a + b
+
+
+@helper
+def element(x, centre):
+    """Transforms nothing."""
+    return x
+
+
+@helper
+def total(combined, centre, scale):
+    """Finishes nothing."""
+    return combined
+
+
+# What a build binds, here as for the sum
+combine, identity, transform, finish = add, zero, element, total
+
+
+def rows(count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer, out, out_outer):
     """Finishes the combination of n transformed elements, for each of ``count`` rows."""
     stack = buffer(out)
     for row in range(count):
@@ -106,18 +126,6 @@ def columns(
             out[(start + j) * out_outer] = finish(stack[j], centres[j], factor)
 
 
-@helper
-def element(x, centre):
-    """Transforms nothing."""
-    return x
-
-
-@helper
-def total(combined, centre, scale):
-    """Finishes nothing."""
-    return combined
-
-
 @cache
 def bound(
     kernel: Callable[..., Any], signature: str, dtypes: tuple[Dtype, ...], **bind: Any
@@ -150,15 +158,15 @@ class Reduction:
     """A reduction of transformed elements, the combined total of which is finished.
 
     ``transform(x, centre)``, ``combine(a, b)`` (associative), ``finish(total, centre, scale)`` are
-    compiled scalar functions, ``identity(pointer)`` is an intrinsic. ``centre`` is a number for each
-    result and ``scale`` one for all, both of the result's dtype.
+    compiled scalar functions, ``identity(pointer)`` is an intrinsic. ``centre`` is a number for
+    each result and ``scale`` one for all, both of the result's dtype.
     """
 
     __slots__ = ("combine", "finish", "identity", "loops", "transform")
 
     def __init__(
         self,
-        combine: Callable[..., Any],
+        combine: Any,
         identity: Callable[..., Any],
         transform: Callable[..., Any] = element,
         finish: Callable[..., Any] = total,
@@ -200,7 +208,7 @@ class Reduction:
         centre: Array | None = None,
         scale: Array | None = None,
     ) -> Array:
-        """The reduction of x over ``axes``, sorted and not negative; ``centre`` lacks those axes."""
+        """The reduction over ``axes``, sorted and not negative, which ``centre`` lacks."""
         if centre is None:
             centre = _unused[dtype]
         if scale is None:
@@ -237,14 +245,14 @@ class Reduction:
                 each = centre.reshape(centre.shape + (1,) * (len(outer) - kept))
             if not cut:
                 out = memory.empty(outer, dtype)
-                drive(loop, x, each, scale, out)
+                drive(loop, x, each, scale, out, unit=1)
             else:
                 whole = n // LIMIT
                 out = last_axis(memory.empty((-(-n // LIMIT), *outer), dtype), 0)
                 chunks = x[..., : whole * LIMIT].reshape(*outer, whole, LIMIT)
-                drive(loop, chunks, each[..., None], scale, out[..., :whole])
+                drive(loop, chunks, each[..., None], scale, out[..., :whole], unit=1)
                 if n > whole * LIMIT:
-                    drive(loop, x[..., whole * LIMIT :], each, scale, out[..., whole])
+                    drive(loop, x[..., whole * LIMIT :], each, scale, out[..., whole], unit=1)
             if last:
                 return out
             x, first = out, False
@@ -262,7 +270,7 @@ _unused = _Unused()
 
 
 def _grouped(x: Array, axes: Axes) -> tuple[Array, int]:
-    """x with the kept axes first, the others merged as far as strides allow; how many are kept."""
+    """The kept axes of x, then the others, merged as strides allow; how many are kept."""
     kept = [axis for axis in range(x.ndim) if axis not in axes]
     if len(axes) == 1:
         return x.transpose((*kept, *axes)), len(kept)

@@ -5,6 +5,7 @@ Floats are accumulated in float64 and each result is rounded once; integers in i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,8 @@ from .intrinsics import (
     zero,
 )
 from .layout import aligned
-from .reduce import INT64, WIDE, add, multiply
-from .reduction import bound, is_adjacent, last_axis
+from .reduce import INT64, WIDE, multiply
+from .reduction import add, bound, is_adjacent, last_axis
 from .scalar import exp_f64, log1p_f64
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +39,7 @@ Dtype = np.dtype[Any]
 @helper
 def add_logarithms(a, b):
     """log(exp(a) + exp(b))."""
-    peak, other = (a, b) if (a >= b) | (a != a) else (b, a)
+    peak, other = (a, b) if (a >= b) | math.isnan(a) else (b, a)
     if peak == other and peak - peak != 0:
         return peak  # both are the same infinity
     return peak + log1p_f64(exp_f64(other - peak))
@@ -47,13 +48,17 @@ def add_logarithms(a, b):
 @helper
 def not_below(a, b):
     """Whether a, that comes after b, takes its place: it does so if they are equal, or if NaN."""
-    return (a >= b) | (a != a)
+    return (a >= b) | math.isnan(a)
 
 
 @helper
 def not_above(a, b):
     """Whether a, that comes after b, takes its place: it does so if they are equal, or if NaN."""
-    return (a <= b) | (a != a)
+    return (a <= b) | math.isnan(a)
+
+
+# What a build binds, here as for cumsum and cummax of floats
+accumulator, identity, combine, replaces = float64_at, zero, add, not_below
 
 
 def totals_rows(count, n, x, x_outer, x_inner, out, out_outer, out_inner):
@@ -124,7 +129,7 @@ def extremes_columns(
 def _totals(
     combine: Callable[..., Any], identity: Any, x: Array, axis: int, dtype: Dtype | None
 ) -> Array:
-    dtype = dtype or WIDE.get(x.dtype, x.dtype)
+    dtype = dtype or WIDE[x.dtype]
     out = memory.empty(x.shape, dtype)
     views = last_axis(aligned(x), axis), last_axis(out, axis)
     kernel = totals_rows if is_adjacent(views[1]) else totals_columns
@@ -137,7 +142,7 @@ def _totals(
         combine=combine,
         identity=identity,
     )
-    drive(loop, *views)
+    drive(loop, *views, unit=1)
     return out
 
 
@@ -147,7 +152,7 @@ def _extremes(replaces: Callable[..., Any], x: Array, axis: int) -> tuple[Array,
     kernel = extremes_rows if is_adjacent(views[1]) else extremes_columns
     if x.size:
         loop = bound(kernel, "(n)->(n),(n)", (x.dtype, x.dtype, INT64), replaces=replaces)
-        drive(loop, *views)
+        drive(loop, *views, unit=1)
     return values, indices
 
 

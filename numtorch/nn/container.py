@@ -152,9 +152,7 @@ class ModuleList(_ModuleSequence):
         if not runs:
             return f"{type(self).__name__}()"
         lines = [
-            f"({i}): {indented(text)}"
-            if i == j
-            else f"({i}-{j}): {j - i + 1} x {indented(text)}"
+            f"({i}): {indented(text)}" if i == j else f"({i}-{j}): {j - i + 1} x {indented(text)}"
             for i, j, text in runs
         ]
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"

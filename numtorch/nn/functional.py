@@ -12,7 +12,6 @@ from ..ops import activation, classification, layers, loss, normalisation
 from ..ops.elementary import sigmoid as _sigmoid
 from ..ops.elementary import tanh as _tanh
 from ..ops.linear import matmul
-from ..ops.signature import KEYWORDS
 from ..ops.table import Op
 from ..random import FILLERS
 from ..tensor import Tensor
@@ -117,8 +116,7 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: 
         return reduction
     meant = "none" if reduce is False else "sum" if size_average is False else "mean"
     warnings.warn(
-        "size_average and reduce args will be deprecated, please use "
-        f"reduction='{meant}' instead.",
+        f"size_average and reduce args will be deprecated, please use reduction='{meant}' instead.",
         stacklevel=3,
     )
     return meant
@@ -278,9 +276,7 @@ def embedding(
     return layers.embedding(weight, input, padding, scale_grad_by_freq, sparse)
 
 
-def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zeroes each element with probability ``p`` and scales the others by 1 / (1 - p).
 
     Raises ValueError for a p outside [0, 1].
@@ -302,7 +298,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """x less its mean, over its standard deviation, in the last dimensions; times weight plus bias.
+    """(x - mean) / standard deviation in the last dimensions, times weight, plus bias.
 
     Ba, Kiros and Hinton, Layer Normalization (2016).
     """

@@ -11,6 +11,12 @@ from ..autograd.graph import Grads, Node, RemovableHandle, edge_of
 from ..autograd.mode import mode
 from ..tensor import Tensor, wrap
 
+_NO_INPUTS = (
+    "Full backward hook is firing when gradients are computed with respect to module outputs since "
+    "no inputs require gradients. See https://docs.pytorch.org/docs/main/generated/torch.nn.Module."
+    "html#torch.nn.Module.register_full_backward_hook for more details."
+)
+
 
 class Hook(NamedTuple):
     """A registered function, and how it wants to be called."""
@@ -112,6 +118,7 @@ class BackwardHookFunctionBackward(Node):
     __slots__ = ()
 
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
+        """The gradients themselves."""
         return grads
 
 
@@ -158,7 +165,8 @@ class AroundBackward:
             if changed is not None:
                 grad_output = changed if isinstance(changed, tuple) else (changed,)
         self.grad_output = grad_output
-        if not self.has_inputs:
+        if not self.has_inputs and self.module._backward_hooks:
+            warnings.warn(_NO_INPUTS, stacklevel=2)
             self._call((None,) * self.n_inputs)
         return tuple(grad_output[position] for position in self.outputs)
 

@@ -8,9 +8,8 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 from ..autograd.graph import RemovableHandle
 from ..autograd.mode import no_grad
+from ..dtype import TENSOR_TYPES, float32, float64, to_dtype, type_name
 from ..dtype import dtype as Dtype
-from ..dtype import float32, float64, to_dtype, type_name
-from ..dtype import TENSOR_TYPES
 from ..size import device as Device
 from ..tensor import Tensor
 from .hooks import Call, Hook, Hooks
@@ -90,6 +89,7 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What :meth:`forward` gives, after the hooks."""
         own = self.__dict__
         if (
             own["_forward_hooks"]
@@ -161,7 +161,9 @@ class Module:
             self._non_persistent_buffers_set.discard(name)
 
     def _refuse(self, name: str, value: Any, kind: str, expected: str) -> NoReturn:
-        raise TypeError(f"cannot assign '{described(value)}' as {kind} '{name}' ({expected} expected)")
+        raise TypeError(
+            f"cannot assign '{described(value)}' as {kind} '{name}' ({expected} expected)"
+        )
 
     def _check_name(self, name: Any, registry: str, kind: str, shown: str = "") -> None:
         """Refuses a name that nothing can be registered under."""
@@ -279,7 +281,7 @@ class Module:
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, with their dotted names."""
+        """The module itself and all inside it, with their dotted names."""
         memo = set() if memo is None else memo
         if self in memo:
             return
@@ -292,7 +294,7 @@ class Module:
                 yield from module.named_modules(memo, path, remove_duplicate)
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
-        """This module and all inside it."""
+        """The module itself and all inside it."""
         for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
@@ -624,7 +626,7 @@ class Module:
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
     ) -> RemovableHandle:
-        """Calls ``hook(module, grad_input, grad_output)`` after backward; may replace grad_input."""
+        """Calls ``hook(module, grad_input, grad_output)`` after backward; may change grad_input."""
         return self._backward_hooks.add(Hook(hook), prepend)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:

@@ -37,13 +37,10 @@ class LayerNorm(Module):
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         place = {"device": device, "dtype": dtype}
-        self.register_parameter(
-            "weight", Parameter(ones(self.normalized_shape, **place)) if elementwise_affine else None
-        )
-        affine = elementwise_affine and bias
-        self.register_parameter(
-            "bias", Parameter(zeros(self.normalized_shape, **place)) if affine else None
-        )
+        weight = Parameter(ones(self.normalized_shape, **place)) if elementwise_affine else None
+        self.register_parameter("weight", weight)
+        shift = zeros(self.normalized_shape, **place) if elementwise_affine and bias else None
+        self.register_parameter("bias", None if shift is None else Parameter(shift))
 
     def reset_parameters(self) -> None:
         """Sets weight to 1 and bias to 0."""
@@ -97,6 +94,5 @@ class RMSNorm(Module):
     def extra_repr(self) -> str:
         """The shape and options."""
         return (
-            f"{self.normalized_shape}, eps={self.eps}, "
-            f"elementwise_affine={self.elementwise_affine}"
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
         )

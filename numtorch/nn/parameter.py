@@ -24,6 +24,7 @@ class Parameter(Tensor):
     """
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+        """A parameter of the memory of ``data``."""
         result = _shared(cls, data)
         return result.requires_grad_(requires_grad)  # type: ignore[return-value]
 
@@ -40,6 +41,7 @@ class Buffer(Tensor):
     persistent: bool = True
 
     def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
+        """A buffer of the memory of ``data``."""
         result = _shared(cls, data)
         result.persistent = persistent
         return result  # type: ignore[return-value]

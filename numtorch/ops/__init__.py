@@ -15,6 +15,7 @@ from . import (
     activation,
     aliases,
     arithmetic,
+    classification,
     conversion,
     elementary,
     extremes,
@@ -24,7 +25,9 @@ from . import (
     layers,
     linear,
     loss,
+    normalisation,
     reduction,
+    scans,
     shaping,
     views,
 )
@@ -43,9 +46,12 @@ FAMILIES: tuple[ModuleType, ...] = (
     gathering,
     linear,
     reduction,
+    scans,
     extremes,
     layers,
     loss,
+    classification,
+    normalisation,
 )
 
 

@@ -222,7 +222,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x where it is positive, else x times a learnt weight: one, or one for each channel (dim 1).
+    """Negative x times a learnt weight, others as they are: one weight, or one a channel (dim 1).
 
     Raises RuntimeError for another number of weights, and for different dtypes.
     """

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import Pointwise, index, norm, reduce
 from numtorch_kernels import symbols as s
 
@@ -46,10 +47,10 @@ def _by_rows(kernel: Callable[..., Array], function: str) -> Callable[..., Array
 
 
 def _backward_by_rows(kernel: Callable[..., Array]) -> Callable[..., Array]:
-    def forward(grad: Array, y: Array, dim: int) -> Array:
-        if not y.ndim:
-            return kernel(grad.reshape(1), y.reshape(1), 0).reshape(())
-        return kernel(grad, y, normalized_dim(dim, y.ndim))
+    def forward(grad: Array, output: Array, dim: int) -> Array:
+        if not output.ndim:
+            return kernel(grad.reshape(1), output.reshape(1), 0).reshape(())
+        return kernel(grad, output, normalized_dim(dim, output.ndim))
 
     return forward
 
@@ -61,24 +62,26 @@ def _along(x: Any, dim: int) -> Any:
 _softmax = op(
     _by_rows(norm.softmax, "softmax"),
     node="SoftmaxBackward0",
-    x=lambda g, y, dim: _softmax_backward(g, y, dim),
+    x=lambda g, y, dim: _softmax_backward(g, y, dim=dim),
 )
 _log_softmax = op(
     _by_rows(norm.log_softmax, "log_softmax"),
     node="LogSoftmaxBackward0",
-    x=lambda g, y, dim: _log_softmax_backward(g, y, dim),
+    x=lambda g, y, dim: _log_softmax_backward(g, y, dim=dim),
 )
 _softmax_backward = op(
     _backward_by_rows(norm.softmax_backward),
     node="SoftmaxBackwardDataBackward0",
-    grad=lambda g, y, dim: _softmax_backward(g, y, dim),
-    y=lambda g, grad, y, dim: g * (grad - _along(grad * y, dim)) - grad * _along(g * y, dim),
+    grad=lambda g, output, dim: _softmax_backward(g, output, dim=dim),
+    output=lambda g, grad, output, dim: (
+        g * (grad - _along(grad * output, dim)) - grad * _along(g * output, dim)
+    ),
 )
 _log_softmax_backward = op(
     _backward_by_rows(norm.log_softmax_backward),
     node="LogSoftmaxBackwardDataBackward0",
-    grad=lambda g, y, dim: g - _along(g * y.exp(), dim),
-    y=lambda g, grad, y, dim: -(g * y.exp() * _along(grad, dim)),
+    grad=lambda g, output, dim: g - _along(g * output.exp(), dim),
+    output=lambda g, grad, output, dim: -(g * output.exp() * _along(grad, dim)),
 )
 
 
@@ -212,9 +215,7 @@ def _shares(g: Any, total: Any, weights: Any, reduction: str) -> Any:
     return scale / total.detach() if reduction == "mean" else scale
 
 
-def _nll_x(
-    g: Any, x_shape: Any, target: Any, weights: Any, total: Any, reduction: str
-) -> Any:
+def _nll_x(g: Any, x_shape: Any, target: Any, weights: Any, total: Any, reduction: str) -> Any:
     classes = x_shape[1 if len(x_shape) > 1 else 0]
     return _placed(_shares(g, total, weights, reduction), target, classes)
 
@@ -327,10 +328,10 @@ def _of_probabilities(
         target = target * (1 - label_smoothing) + label_smoothing / classes
     if weight is not None:
         target = target * _class_weights(logarithms, weight)
-    losses = -(logarithms * target)
+    products = logarithms * target
     if reduction == "none":
-        return losses.sum(axis)
-    total = losses.sum()
+        return -products.sum(axis)
+    total = -products.sum()
     return total / (logarithms.numel() / classes) if reduction == "mean" else total
 
 

@@ -365,7 +365,10 @@ def _index_add(x: Array, dim: int, index: Array, source: Array, *, alpha: Any = 
     axis = normalized_dim(dim, x.ndim)
     _check_parts(x, axis, index, source)
     places = _vector(index)
-    _check_range(places, axis, x.shape[axis] if x.ndim else 1)
+    if x.ndim > 1:
+        _check_range(places, axis, x.shape[axis])
+    elif kernels.out_of_range(places, 0, x.size) is not None:
+        raise IndexError("index out of range in self")
     if alpha != 1:
         source = multiplied(source, alpha)
     if x.ndim and not source.ndim:

@@ -49,10 +49,10 @@ def parsed(x: Tensor, index: Any) -> tuple[Key, list[Tensor | None]]:
     indices: list[Tensor | None] = []
     dim = 0  # of x
     place = covered = 0  # of the view; by the index tensors
-    for item in items:
+    for position, item in enumerate(items):
         span = _span(item)
         if item.__class__ is int:
-            key.append(_checked(item, dim, shape))
+            key.append(_checked(item, position, shape[dim]))
         elif item.__class__ is slice:
             key.append(_trimmed(item, shape[dim]))
             place += 1
@@ -141,9 +141,9 @@ def _span(item: Any) -> int:
     return 0 if item is None or item is Ellipsis or isinstance(item, bool) else 1
 
 
-def _checked(item: int, dim: int, shape: Sequence[int]) -> int:
-    if not -shape[dim] <= item < shape[dim]:
-        _out_of_bounds(item, dim, shape[dim])
+def _checked(item: int, position: int, size: int) -> int:
+    if not -size <= item < size:
+        _out_of_bounds(item, position, size)
     return item
 
 
@@ -183,7 +183,7 @@ def _only_mask(indices: Sequence[Any]) -> Array | None:
 
 
 def _by_dimension(x: Array, indices: Sequence[Any]) -> list[Array | None]:
-    """int64 indices in range, or None, for each of the first dimensions; masks as positions."""
+    """int64 indices, or None, for each of the first dimensions; masks as positions."""
     found: list[Array | None] = []
     for each in indices:
         if each is None:
@@ -197,11 +197,7 @@ def _by_dimension(x: Array, indices: Sequence[Any]) -> list[Array | None]:
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
     if len(found) > x.ndim:
         raise IndexError(f"too many indices for tensor of dimension {x.ndim} (got {len(found)})")
-    places = [dim for dim, each in enumerate(found) if each is not None]
-    return [
-        each if each is None else in_range(each, x.shape[dim], places.index(dim))
-        for dim, each in enumerate(found)
-    ]
+    return found
 
 
 def _check_mask(mask: Array, shape: tuple[int, ...], start: int) -> None:
@@ -223,68 +219,87 @@ def in_range(index: Array, size: int, dim: int) -> Array:
     """The indices with negative ones counted from the end; IndexError for those out of range."""
     if kernels.out_of_range(index, 0, size) is None:
         return index
+    if not size:
+        raise IndexError("index is out of bounds for dimension with size 0")
     bad = kernels.out_of_range(index, -size, size)
     if bad is not None:
         _out_of_bounds(bad, dim, size)
     return kernels.wrapped(index, size)
 
 
-def _arranged(x: Array, indices: list[Array | None]) -> tuple[Array, list[Array], int, int]:
-    """x with the indexed dimensions in front, their indices, and where in the result they go.
+class _Places:
+    """Where index tensors point to: indexed dimensions, their indices, and the result's shape.
 
-    That is a place and a number of dimensions: together, or in front if they were apart.
+    The dimensions of the indices stand where those they index stood, or in front if those were
+    apart. Raises IndexError for indices that do not broadcast or, unless there is nothing to index,
+    are out of range.
     """
-    dims = [dim for dim, each in enumerate(indices) if each is not None]
-    arrays = [each for each in indices if each is not None]
-    try:
-        shape = np.broadcast_shapes(*(each.shape for each in arrays))
-    except ValueError:
-        shapes = ", ".join(str(list(each.shape)) for each in arrays)
-        raise IndexError(
-            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
-        ) from None
-    rest = [axis for axis in range(x.ndim) if axis not in dims]
-    together = dims[-1] - dims[0] == len(dims) - 1
-    return x.transpose(dims + rest), arrays, dims[0] if together else 0, len(shape)
+
+    __slots__ = ("arrays", "before", "dims", "ndim", "shape")
+
+    def __init__(self, x: Array, indices: Sequence[Any]) -> None:
+        found = _by_dimension(x, indices)
+        self.dims = [dim for dim, each in enumerate(found) if each is not None]
+        self.arrays = [each for each in found if each is not None]
+        try:
+            shape = np.broadcast_shapes(*(each.shape for each in self.arrays))
+        except ValueError:
+            shapes = ", ".join(str(list(each.shape)) for each in self.arrays)
+            raise IndexError(
+                "shape mismatch: indexing tensors could not be broadcast together with shapes "
+                f"{shapes}"
+            ) from None
+        together = self.dims[-1] - self.dims[0] == len(self.dims) - 1
+        rest = [n for axis, n in enumerate(x.shape) if axis not in self.dims]
+        self.ndim = len(shape)
+        self.before = self.dims[0] if together else 0
+        self.shape = (*rest[: self.before], *shape, *rest[self.before :])
+        if 0 not in self.shape:
+            self.arrays = [
+                in_range(each, x.shape[dim], place)
+                for place, (dim, each) in enumerate(zip(self.dims, self.arrays, strict=True))
+            ]
+
+    def in_front(self, x: Array) -> Array:
+        """x with the indexed dimensions in front."""
+        return x.transpose(self.dims + [axis for axis in range(x.ndim) if axis not in self.dims])
+
+    def moved(self, values: Array, back: bool) -> Array:
+        """Values with the dimensions of the indices moved to the front, or back from there."""
+        if not self.before:
+            return values
+        front, place = range(self.ndim), range(self.before, self.before + self.ndim)
+        return np.moveaxis(values, front, place) if back else np.moveaxis(values, place, front)
 
 
 def _index(x: Array, indices: Sequence[Any]) -> Array:
     mask = _only_mask(indices)
     if mask is not None and mask.shape == x.shape:
         return kernels.masked_select(x, mask)
-    found = _by_dimension(x, indices)
-    if sum(each is not None for each in found) == 1:
-        axis = (
-            len(found) - 1 - next(k for k, each in enumerate(reversed(found)) if each is not None)
-        )
-        index = found[axis]
-        assert index is not None
-        picked = kernels.index_select(x, axis, index.reshape(-1))
-        return picked.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
-    front, arrays, place, ndim = _arranged(x, found)
-    result = kernels.index_get(front, arrays)
-    if not place:
-        return result
-    return copying.contiguous(np.moveaxis(result, range(ndim), range(place, place + ndim)))
+    places = _Places(x, indices)
+    if 0 in places.shape:
+        return np.empty(places.shape, x.dtype)
+    if len(places.dims) == 1:
+        index = places.arrays[0].reshape(-1)
+        return kernels.index_select(x, places.dims[0], index).reshape(places.shape)
+    result = kernels.index_get(places.in_front(x), places.arrays)
+    return copying.contiguous(places.moved(result, back=True)) if places.before else result
 
 
 def _put(x: Array, indices: Sequence[Any], values: Array, accumulate: bool = False) -> None:
     mask = _only_mask(indices)
     if mask is not None and values.size == 1 and not accumulate:
-        _check_mask(mask, x.shape, 0) if mask.shape[:1] != (1,) else None
+        _check_mask(mask[(0,) * (len(indices) - 1)], x.shape, len(indices) - 1)
         cover = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
         kernels.masked_fill(x, cover, values.reshape(()).astype(x.dtype), x)
         return
-    front, arrays, place, ndim = _arranged(x, _by_dimension(x, indices))
-    shape = np.broadcast_shapes(*(each.shape for each in arrays))
-    rest = front.shape[len(arrays) :]
-    wanted = (*rest[:place], *shape, *rest[place:])
+    places = _Places(x, indices)
     try:
-        values = np.broadcast_to(values, wanted)
+        wide = np.broadcast_to(values, places.shape)
     except ValueError:
         raise RuntimeError(
             f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
-            f"indexing result of shape {list(wanted)}"
+            f"indexing result of shape {list(places.shape)}"
         ) from None
     if x.dtype != values.dtype:
         kinds = [scalar_type(from_numpy_dtype(each.dtype)) for each in (x, values)]
@@ -292,8 +307,9 @@ def _put(x: Array, indices: Sequence[Any], values: Array, accumulate: bool = Fal
             "Index put requires the source and destination dtypes match, got "
             f"{kinds[0]} for the destination and {kinds[1]} for the source."
         )
-    values = np.moveaxis(values, range(place, place + ndim), range(ndim))
-    kernels.index_put(front, arrays, values, accumulate)
+    if wide.size:
+        moved = places.moved(wide, back=False)
+        kernels.index_put(places.in_front(x), places.arrays, moved, accumulate)
 
 
 def _check_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> None:
@@ -366,7 +382,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     shape = self._array.shape
     if shape:
         if index.__class__ is int:
-            return apply(select, (self, 0, _checked(index, 0, shape)))
+            return apply(select, (self, 0, _checked(index, 0, shape[0])))
         if index.__class__ is slice:
             part = _trimmed(index, shape[0])
             return apply(slice_, (self, 0, part.start, part.stop, part.step or 1))

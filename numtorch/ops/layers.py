@@ -62,6 +62,12 @@ def _linear_forward(x: Array, weight: Array, bias: Array | None = None) -> Array
     return matmul.linear(x, weight, bias)
 
 
+def _check_linear(*arguments: Any) -> None:
+    for position, (name, x) in enumerate(zip(("input", "weight", "bias"), arguments, strict=False)):
+        if not (isinstance(x, Tensor) or (x is None and name == "bias")):
+            must_be_tensor("linear", name, position + 1, x)
+
+
 def _linear_node(x: Any, weight: Any, bias: Any = None) -> str:
     if weight.ndim == 1:
         return "MvBackward0"
@@ -90,6 +96,7 @@ def _linear_weight(g: Any, x: Any, weight_shape: Any) -> Any:
 linear = op(
     _linear_forward,
     node=_linear_node,
+    check=_check_linear,
     x=_linear_x,
     weight=_linear_weight,
     bias=lambda g, bias_shape: g.sum_to_size(bias_shape),

@@ -129,7 +129,7 @@ layer_norm = op(
 def rms_norm(
     input: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None
 ) -> Tensor:
-    """x over the root of the mean of its squares in the last dimensions, times a weight.
+    """Divides x by the root of the mean of its squares in the last dimensions; times a weight.
 
     ``eps`` is added to the mean; by default it is the machine epsilon of the dtype. Zhang and
     Sennrich, Root Mean Square Layer Normalization (2019).
@@ -144,7 +144,7 @@ def rms_norm(
 def normalize(
     input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None
 ) -> Tensor:
-    """x over its p-norm along a dimension, which counts as at least ``eps``."""
+    """Divides x by its p-norm along a dimension, which counts as at least ``eps``."""
     size = input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
     return input.div(size) if out is None else input.div(size, out=out)
 

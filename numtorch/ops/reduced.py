@@ -48,6 +48,7 @@ class ReducedOp(PointwiseOp):
     compute = Op.compute
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
+        """The reduced values of the function."""
         position = self.names.index("reduction")
         reduction = arguments[position] if position < len(arguments) else "mean"
         check_reduction(reduction)
@@ -62,6 +63,7 @@ class ReducedOp(PointwiseOp):
     def backward(
         self, node: OpNode, grads: Grads, values: list[Any], create_graph: bool
     ) -> Sequence[Tensor | None]:
+        """The gradients, each element getting its share of the incoming one."""
         if values[-1] == "mean":
             shapes = [x._array.shape for x in values if isinstance(x, Tensor)]
             (g,) = grads

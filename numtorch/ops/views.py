@@ -16,7 +16,7 @@ from ..autograd.mode import mode
 from ..dtype import ALIASES, TENSOR_TYPES, dtype
 from ..size import Size
 from ..tensor import Tensor, View, normalized_dim, wrap, wrap_array
-from .apply import record, write
+from .apply import record, scalar_type, write
 from .table import Op, Rule, register_rows
 
 Array = np.ndarray[Any, Any]
@@ -60,7 +60,9 @@ def extent(shape: Sequence[int], strides: Sequence[int]) -> int:
     return 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
 
 
-def _check_strided(size: Sequence[int], stride: Sequence[int], offset: int, held: int) -> None:
+def _check_strided(
+    size: Sequence[int], stride: Sequence[int], offset: int, held: int, itemsize: int
+) -> None:
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")
     if any(step < 0 for step in stride):
@@ -71,8 +73,9 @@ def _check_strided(size: Sequence[int], stride: Sequence[int], offset: int, held
     if offset < 0 or offset + extent(size, stride) > held:
         raise RuntimeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and "
-            f"itemsize 1 requiring a storage size of {offset + extent(size, stride)} are out of "
-            f"bounds for storage of size {held}"
+            f"itemsize {itemsize} requiring a storage size of "
+            f"{(offset + extent(size, stride)) * itemsize} are out of bounds for storage of size "
+            f"{held * itemsize}"
         )
 
 
@@ -87,7 +90,7 @@ def _as_strided(
 ) -> Array:
     held = _memory_of(x)
     offset = storage_offset or 0
-    _check_strided(size, stride, offset, held.size)
+    _check_strided(size, stride, offset, held.size, x.itemsize)
     return strided(held[offset:], tuple(size), [step * x.itemsize for step in stride])
 
 

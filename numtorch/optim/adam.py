@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import optim as kernels
 
 from ..tensor import Tensor, wrap_array

@@ -257,9 +257,7 @@ def alike(parameters: Sequence[Tensor], key: Callable[[Tensor], Any]) -> list[Al
     """The parameters in groups of one dtype and key: their arrays, their gradients, themselves."""
     groups: dict[Any, Alike] = {}
     for parameter in parameters:
-        arrays, grads, members = groups.setdefault(
-            (parameter.dtype, key(parameter)), ([], [], [])
-        )
+        arrays, grads, members = groups.setdefault((parameter.dtype, key(parameter)), ([], [], []))
         grad = parameter._grad
         assert grad is not None
         arrays.append(parameter._array)

@@ -4,9 +4,9 @@ import collections
 
 import numpy as np
 import pytest
-from helpers import assert_same
 
 import numtorch
+from helpers import assert_same
 from numtorch.utils import data as ours
 
 Pair = collections.namedtuple("Pair", "x y")
@@ -23,7 +23,7 @@ def batches(torch, options, *, epochs=2):
     data = torch.utils.data
     dataset = data.TensorDataset(torch.arange(10.0), torch.arange(10))
     loader = data.DataLoader(dataset, **options(torch, dataset))
-    found = [[batch for batch in loader] for _ in range(epochs)]
+    found = [list(loader) for _ in range(epochs)]
     return len(loader), found, torch.rand(1)
 
 
@@ -49,7 +49,7 @@ def batches(torch, options, *, epochs=2):
         lambda t, d: {
             "sampler": t.utils.data.WeightedRandomSampler([0.1, 0.9, 0.5], 7), "batch_size": 4
         },
-        lambda t, d: {"collate_fn": lambda samples: len(samples), "batch_size": 4},
+        lambda t, d: {"collate_fn": len, "batch_size": 4},
     ],
 )  # fmt: skip
 def test_order(oracle, options):
@@ -66,7 +66,13 @@ def test_splits_and_subsets(oracle):
         loader = data.DataLoader(data.Subset(parts[1], [0, 2, 4]), batch_size=2)
         joined = data.ConcatDataset([dataset, parts[0]])
         found.append(
-            [[p.indices for p in parts], list(loader), joined[-1], joined[12], len(dataset + dataset)]
+            [
+                [p.indices for p in parts],
+                list(loader),
+                joined[-1],
+                joined[12],
+                len(dataset + dataset),
+            ]
         )
     assert_same(*found)
 
@@ -129,7 +135,7 @@ def test_convert(theirs):
 def test_loader_errors(oracle, options):
     found = []
     for torch in (numtorch, oracle):
-        with pytest.raises(Exception) as caught:
+        with pytest.raises(Exception) as caught:  # noqa: PT011
             torch.utils.data.DataLoader([1, 2, 3], **options)
         found.append((type(caught.value), str(caught.value)))
     assert found[0] == found[1]
@@ -151,7 +157,7 @@ def test_other_errors(oracle):
     for case in cases:
         found = []
         for torch in (numtorch, oracle):
-            with pytest.raises(Exception) as caught:
+            with pytest.raises(Exception) as caught:  # noqa: PT011
                 case(torch, torch.utils.data)
             found.append((type(caught.value), str(caught.value)))
         assert found[0] == found[1]

@@ -5,9 +5,9 @@ import pickle
 import warnings
 
 import pytest
-from helpers import assert_same
 
 import numtorch
+from helpers import assert_same
 
 OPTIMIZERS = [
     "SGD(p, lr=0.1)",
@@ -31,7 +31,7 @@ def made(torch, text, dtype="float32"):
 def loss_of(parameters, step):
     """Some function of all but one parameter, which gets no gradient in even steps."""
     used = parameters if step % 2 else parameters[:-1]
-    return sum(((p - i) ** 4).sum() for i, p in enumerate(used))
+    return sum(((p - i) ** 2).sum() / (i + 1) for i, p in enumerate(used))
 
 
 def run(torch, text, dtype):
@@ -98,7 +98,7 @@ def test_bad_options(oracle):
     for case in cases:
         found = []
         for torch in (numtorch, oracle):
-            with pytest.raises(Exception) as caught:
+            with pytest.raises(Exception) as caught:  # noqa: PT011
                 made(torch, case)
             found.append((type(caught.value), str(caught.value)))
         assert found[0] == found[1], case
@@ -199,7 +199,9 @@ def test_plateau(oracle):
     metrics = [1.0, 0.9, 0.9, 0.9, 0.95, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     for torch in (numtorch, oracle):
         _, o = made(torch, "SGD(p, lr=1.0)")
-        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=1, cooldown=1, factor=0.5)
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            o, patience=1, cooldown=1, factor=0.5
+        )
         rates.append([])
         for metric in metrics:
             scheduler.step(metric)

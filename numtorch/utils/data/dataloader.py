@@ -164,7 +164,11 @@ def _check_workers(
 
 
 def _check_iterable(shuffle: Any, sampler: Any, batch_sampler: Any) -> None:
-    for name, value in (("shuffle", shuffle), ("sampler", sampler), ("batch_sampler", batch_sampler)):
+    for name, value in (
+        ("shuffle", shuffle),
+        ("sampler", sampler),
+        ("batch_sampler", batch_sampler),
+    ):
         if value not in (None, False):
             raise ValueError(
                 "DataLoader with IterableDataset: expected unspecified "

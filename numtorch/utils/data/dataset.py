@@ -13,23 +13,23 @@ import numpy as np
 from ...random import Generator, default_generator, randperm
 from ...tensor import Tensor, wrap_array
 
-T = TypeVar("T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Dataset(Generic[T]):
+class Dataset(Generic[T_co]):
     """Samples by index: a subclass defines ``__getitem__``, and ``__len__`` where it has one."""
 
-    def __getitem__(self, index: Any) -> T:
+    def __getitem__(self, index: Any) -> T_co:
         raise NotImplementedError("Subclasses of Dataset should implement __getitem__.")
 
     def __add__(self, other: Dataset[Any]) -> ConcatDataset:
         return ConcatDataset([self, other])
 
 
-class IterableDataset(Dataset[T]):
+class IterableDataset(Dataset[T_co]):
     """Samples one after the other: a subclass defines ``__iter__``."""
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError("Subclasses of IterableDataset should implement __iter__.")
 
     def __add__(self, other: Dataset[Any]) -> Any:
@@ -119,14 +119,14 @@ class ChainDataset(IterableDataset[Any]):
         return sum(map(len, self.datasets))  # type: ignore[arg-type]
 
 
-class Subset(Dataset[T]):
+class Subset(Dataset[T_co]):
     """The samples of a dataset at some indices."""
 
-    def __init__(self, dataset: Dataset[T], indices: Sequence[int]) -> None:
+    def __init__(self, dataset: Dataset[T_co], indices: Sequence[int]) -> None:
         self.dataset = dataset
         self.indices = indices
 
-    def __getitem__(self, index: Any) -> T:
+    def __getitem__(self, index: Any) -> T_co:
         if isinstance(index, list):
             return self.dataset[[self.indices[i] for i in index]]
         return self.dataset[self.indices[index]]
@@ -136,10 +136,10 @@ class Subset(Dataset[T]):
 
 
 def random_split(
-    dataset: Dataset[T],
+    dataset: Dataset[T_co],
     lengths: Sequence[int | float],
     generator: Generator | None = default_generator,
-) -> list[Subset[T]]:
+) -> list[Subset[T_co]]:
     """Subsets of given lengths, or fractions, with the samples in random order.
 
     Raises ValueError where the lengths do not add up to the dataset's.

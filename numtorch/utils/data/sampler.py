@@ -7,21 +7,21 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ...dtype import float64
 from ...creation import as_tensor
+from ...dtype import float64
 from ...random import FILLERS, Generator, multinomial, randint, randperm
 from ...tensor import wrap_array
 
-T = TypeVar("T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Sampler(Generic[T]):
+class Sampler(Generic[T_co]):
     """Gives indices, or lists of them: a subclass defines ``__iter__``."""
 
     def __init__(self, data_source: Any = None) -> None:
         """``data_source`` is not used."""
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError
 
 
@@ -85,7 +85,7 @@ class RandomSampler(Sampler[int]):
             for start in range(0, count, 32):  # PyTorch draws 32 at a time
                 yield from randint(size, (min(32, count - start),), generator=generator).tolist()
             return
-        for start in range(0, count, size):
+        for start in range(0, count + 1, size):  # PyTorch draws once more than it needs
             yield from randperm(size, generator=generator).tolist()[: count - start]
 
     def __len__(self) -> int:
