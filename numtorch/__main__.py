@@ -54,13 +54,13 @@ class Alias(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The numtorch module itself."""
-        module, _ = spec.loader_state  # type: ignore[misc]
-        return module  # type: ignore[has-type]
+        module, _ = spec.loader_state
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Gives the module back the spec under its own name, which importing it replaced."""
         assert module.__spec__ is not None
-        _, module.__spec__ = module.__spec__.loader_state  # type: ignore[misc]
+        _, module.__spec__ = module.__spec__.loader_state
 
 
 def processor() -> str:

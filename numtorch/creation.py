@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
-from numtorch_kernels import copying, index, layout, memory, sequence
 from numpy.lib.stride_tricks import as_strided
 
+from numtorch_kernels import copying, index, layout, memory, sequence
+
+from .data import check_ndarray, data_array
 from .dtype import (
     DTYPES,
     TENSOR_TYPES,
-    binary_result,
     dtype,
     from_numpy_dtype,
     get_default_dtype,
@@ -25,7 +24,7 @@ from .dtype import (
     type_name,
 )
 from .ops.apply import scalar_type, write
-from .ops.conversion import cast, check_device, copy_of, number_array, overflows
+from .ops.conversion import cast, check_device, number_array
 from .ops.signature import must_be_tensor, unexpected
 from .size import Size
 from .tensor import Tensor, wrap
@@ -70,7 +69,7 @@ def _check_place(function: str, place: dict[str, Any]) -> None:
 
 
 def shape_of(function: str, given: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
-    """The shape of ``zeros(2, 3)``, ``zeros((2, 3))``, ``zeros([2, 3])`` and ``zeros(size=(2, 3))``.
+    """The shape of ``zeros(2, 3)``, ``zeros((2, 3))`` and ``zeros(size=(2, 3))`` alike.
 
     Raises TypeError for what is no tuple of ints, RuntimeError for negative sizes.
     """
@@ -93,7 +92,11 @@ def _size(function: str, n: Any, at: int | None) -> int:
     if n.__class__ is not int:
         if isinstance(n, bool) or not hasattr(n, "__index__"):
             found = type_name(type(n))
-            what = f", but found element of type {found} at pos {at}" if at is not None else f", not {found}"
+            what = (
+                f", but found element of type {found} at pos {at}"
+                if at is not None
+                else f", not {found}"
+            )
             raise TypeError(
                 f"{function}(): argument 'size' (position 1) must be tuple of ints{what}"
             )
@@ -139,9 +142,7 @@ def _written(function: str, out: Tensor, array: Array, given: Any) -> Tensor:
 # ---------------------------------------------------------------------- data
 
 
-def tensor(
-    data: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any
-) -> Tensor:
+def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any) -> Tensor:
     """A new tensor that holds a copy of numbers, nested sequences, an ndarray or a tensor.
 
     The dtype is that of the data: float numbers have the default dtype, ints int64.
@@ -169,139 +170,6 @@ def _new_tensor(
         )
     array, kind = data_array(data, kind)
     return _made(function, array, kind, requires_grad, place)
-
-
-def data_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
-    """A new array of the data, and its dtype: the given one, or that of the data."""
-    if isinstance(data, Tensor):
-        kind = kind or data.dtype
-        return copy_of(data._array, kind.numpy), kind
-    if isinstance(data, np.ndarray):
-        _check_ndarray(data)
-        kind = kind or from_numpy_dtype(data.dtype)
-        return copy_of(data, kind.numpy), kind
-    if isinstance(data, str):
-        raise TypeError(f"new(): invalid data type '{type_name(type(data))}'")
-    return _nested_array(data, kind)
-
-
-def _check_ndarray(array: Array) -> None:
-    from_numpy_dtype(array.dtype)
-    if any(step < 0 for step in array.strides):
-        raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative "
-            "strides are not currently supported. (You can probably work around this by making a "
-            "copy of your array  with array.copy().) "
-        )
-    if any(step % array.itemsize for step in array.strides):
-        raise ValueError(
-            "given numpy array strides not a multiple of the element byte size. Copy the numpy "
-            "array to reallocate the memory."
-        )
-
-
-def _is_sequence(value: Any) -> bool:
-    if value.__class__ in (list, tuple):
-        return True
-    if isinstance(value, np.ndarray):
-        return value.ndim > 0
-    return (
-        hasattr(value, "__getitem__")
-        and hasattr(value, "__len__")
-        and not isinstance(value, Tensor | np.generic | str | dict)
-    )
-
-
-def _nested_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
-    """The array of a number or of sequences of numbers, nested to any depth.
-
-    Level by level, so that the loops over elements are those of the interpreter's C code.
-    """
-    shape = _nested_shape(data)
-    level = [data]
-    for dim, length in enumerate(shape):
-        if 0 in shape:  # then PyTorch reads nothing
-            level = []
-            break
-        if dim and isinstance(level[0], np.ndarray):
-            _warn_arrays()
-        _check_lengths(level, length, dim)
-        level = list(chain.from_iterable(level))
-    types = set(map(type, level))
-    if kind is None or not types <= {int, float, bool}:
-        kinds = {found for each in types for found in _kinds_of(each, level)}
-        found = functools.reduce(binary_result, kinds) if kinds else get_default_dtype()
-        kind = kind or found
-    if not types <= {int, float, bool}:
-        level = [each.item() if isinstance(each, Tensor | np.generic) else each for each in level]
-        types = set(map(type, level))
-    array = _stored(level, kind, float in types)
-    return array.reshape(shape), kind
-
-
-def _nested_shape(data: Any) -> list[int]:
-    """The lengths of the first sequences of each level."""
-    shape = []
-    while _is_sequence(data):
-        shape.append(len(data))
-        if not shape[-1]:
-            break
-        data = data[0]
-    return shape
-
-
-def _warn_arrays() -> None:
-    warnings.warn(
-        "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider "
-        "converting the list to a single numpy.ndarray with numpy.array() before converting to a "
-        "tensor.",
-        stacklevel=6,
-    )
-
-
-def _check_lengths(level: Sequence[Any], length: int, dim: int) -> None:
-    """Refuses what is no sequence, and sequences of other lengths."""
-    for each in level:
-        if not _is_sequence(each):
-            raise TypeError("not a sequence")
-        if len(each) != length:
-            raise ValueError(
-                f"expected sequence of length {length} at dim {dim} (got {len(each)})"
-            )
-
-
-def _kinds_of(found: type, level: Sequence[Any]) -> set[dtype]:
-    """The dtypes of the elements of a type."""
-    if issubclass(found, np.generic):
-        return {from_numpy_dtype(np.dtype(found))}
-    if issubclass(found, Tensor):
-        return {each.dtype for each in level if isinstance(each, Tensor)}
-    if issubclass(found, int | float):
-        return {scalar_dtype(found())}
-    if issubclass(found, str):
-        raise ValueError(f"too many dimensions '{type_name(found)}'")
-    if issubclass(found, list | tuple):
-        raise TypeError(f"'{type_name(found)}' object cannot be interpreted as an integer")
-    raise RuntimeError(f"Could not infer dtype of {type_name(found)}")
-
-
-def _stored(values: list[Any], kind: dtype, floats: bool) -> Array:
-    """Python numbers as an array; RuntimeError where one does not fit."""
-    try:
-        if floats and kind.category == 1 or kind.numpy == np.float32:
-            wide = np.array(values, np.float64)
-            if kind.category == 2:
-                return copying.contiguous(wide, kind.numpy)
-            if not any(overflows(each, kind) for each in values):
-                return wide.astype(kind.numpy)
-        else:
-            return np.array(values, kind.numpy)
-    except OverflowError:
-        if kind.name == "int64":
-            raise ValueError("Overflow when unpacking long long") from None
-        if not any(overflows(each, kind) for each in values):
-            return np.array(values, np.int64).astype(kind.numpy)
-    raise RuntimeError(f"value cannot be converted to type {kind.name} without overflow")
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -341,7 +209,9 @@ def asarray(
     if copy and shared:
         result = wrap(copying.contiguous(result._array), result.dtype)
     if copy is False and not shared:
-        raise ValueError(f"can't alias arbitrary sequence or cast {type_name(type(obj))} without a copy")
+        raise ValueError(
+            f"can't alias arbitrary sequence or cast {type_name(type(obj))} without a copy"
+        )
     if isinstance(obj, Tensor) and requires_grad != result._needs_grad:
         result = result.detach()
     if requires_grad:
@@ -373,7 +243,7 @@ def from_numpy(ndarray: Any) -> Tensor:
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type_name(type(ndarray))})")
     kind = from_numpy_dtype(ndarray.dtype)
-    _check_ndarray(ndarray)
+    check_ndarray(ndarray)
     if ndarray.flags.writeable:
         return wrap(np.asarray(ndarray), kind)
     if not _ReadOnly.warned:
@@ -391,9 +261,7 @@ def from_numpy(ndarray: Any) -> Tensor:
 # ---------------------------------------------------------------------- constants
 
 
-def _full(
-    function: str, shape: tuple[int, ...], value: Any, given: Any, options: Any
-) -> Tensor:
+def _full(function: str, shape: tuple[int, ...], value: Any, given: Any, options: Any) -> Tensor:
     out, requires_grad, place = options
     kind = _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
     array = sequence.full(shape, number_array(value, kind))
@@ -468,7 +336,9 @@ def empty_strided(
         raise RuntimeError(
             f"mismatch in length of strides and shape: {len(stride)} and {len(shape)}"
         )
-    held = 0 if 0 in shape else 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    held = (
+        0 if 0 in shape else 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    )
     flat = memory.empty((held,), kind.numpy)
     array = as_strided(flat, shape, [step * kind.itemsize for step in stride])
     return _made("empty_strided", array, kind, requires_grad, place)
@@ -487,7 +357,9 @@ def eye(
             )
         if value < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {value}")
-    result = _full("eye", (int(n), int(n if m is None else m)), 0, dtype, (out, requires_grad, place))
+    result = _full(
+        "eye", (int(n), int(n if m is None else m)), 0, dtype, (out, requires_grad, place)
+    )
     array = result._array
     write(as_strided(array, (min(array.shape),), (sum(array.strides),)), np.ones((), array.dtype))
     return result
@@ -599,9 +471,17 @@ def _triangle(
     return _made(function, copying.contiguous(found.T, kind.numpy), kind, False, place)
 
 
-def scalar_tensor(s: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any) -> Tensor:
+def scalar_tensor(
+    s: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any
+) -> Tensor:
     """A 0-d tensor of a number, of the default dtype unless another is given."""
-    return _full("scalar_tensor", (), _number("scalar_tensor", "s", 1, s), dtype, (None, requires_grad, place))
+    return _full(
+        "scalar_tensor",
+        (),
+        _number("scalar_tensor", "s", 1, s),
+        dtype,
+        (None, requires_grad, place),
+    )
 
 
 # ---------------------------------------------------------------------- in the likeness of others
@@ -680,7 +560,9 @@ def new_full(
     """A tensor of one number, by default in this tensor's dtype."""
     value = _number("new_full", "fill_value", 2, fill_value)
     kind = self.dtype if dtype is None else dtype
-    return _full("new_full", shape_of("new_full", (size,)), value, kind, (None, requires_grad, place))
+    return _full(
+        "new_full", shape_of("new_full", (size,)), value, kind, (None, requires_grad, place)
+    )
 
 
 # ---------------------------------------------------------------------- legacy constructors
@@ -725,6 +607,7 @@ class tensortype(type):
     dtype: dtype
 
     def __call__(cls, *args: Any, device: Any = None) -> Tensor:
+        """A tensor of this type."""
         return wrap(*_legacy(cls.dtype, args, False, device))
 
     def __instancecheck__(cls, instance: object) -> bool:
@@ -732,9 +615,7 @@ class tensortype(type):
 
 
 TYPES: dict[str, Any] = {
-    name: tensortype(
-        name.removeprefix("torch."), (), {"dtype": kind, "__module__": "torch"}
-    )
+    name: tensortype(name.removeprefix("torch."), (), {"dtype": kind, "__module__": "torch"})
     for kind in DTYPES
     for name in (TENSOR_TYPES[kind.name],)
 }

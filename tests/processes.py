@@ -1,4 +1,4 @@
-"""Runs pieces of Python in processes of their own, each with the kernels' cache where it is told."""
+"""Pieces of Python in processes of their own, each with a cache where it is told."""
 
 import os
 import subprocess
@@ -23,7 +23,8 @@ compiler.translate = counted
 x = np.arange(100_000, dtype=np.float32).reshape(250, 400) / 1000
 
 def compute():
-    return [s.tanh(x).sum(), s.add(x, x.T.copy().T).sum(), s.fmod(x, x + 1).sum(), (x > s.exp(x)).sum()]
+    total = s.add(x, x.T.copy().T).sum()
+    return [s.tanh(x).sum(), total, s.fmod(x, x + 1).sum(), s.gt(x, s.exp(-x)).sum()]
 """
 RESULT = "print([float(each) for each in compute()])\n"
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import answer
 
 import numtorch as torch
 from numtorch import creation
+from programs import answer
 
 SETUP = """
 v = torch.ones(2)

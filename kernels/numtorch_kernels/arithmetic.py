@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .bits import copysign, fabs, floor, fmod, select
@@ -11,13 +13,13 @@ from .intrinsics import helper
 @helper
 def maximum(a, b):
     """The larger; NaN if either is."""
-    return a if (a > b) | (a != a) else b
+    return a if (a > b) | math.isnan(a) else b
 
 
 @helper
 def minimum(a, b):
     """The smaller; NaN if either is."""
-    return a if (a < b) | (a != a) else b
+    return a if (a < b) | math.isnan(a) else b
 
 
 @helper
@@ -100,13 +102,13 @@ def int_pow(base, exponent):
 
 @helper
 def shift_left(a, count, width):
-    """a << count; 0 for a count outside 0..width-1."""
+    """The bits moved up; 0 for a count outside 0..width-1."""
     return a << count if (count >= 0) & (count < width) else a * 0
 
 
 @helper
 def shift_right(a, count, width):
-    """a >> count, arithmetic; a count outside 0..width-1 leaves the sign."""
+    """The bits moved down, with the sign; a count outside 0..width-1 leaves the sign alone."""
     if (count >= 0) & (count < width):
         return a >> count
     return (a >> (width - 1)) >> 1
@@ -114,7 +116,7 @@ def shift_right(a, count, width):
 
 @helper
 def to_int32(x):
-    """A float cut to an integer; the lowest where there is none, as x86 has it and C leaves open."""
+    """The float cut to an integer; the lowest where there is none, as x86 has it."""
     return select(fabs(x) < 2147483648.0, np.int32(x), np.int32(-2147483648))
 
 

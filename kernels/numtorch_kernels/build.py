@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numba.np.ufunc import _internal
+from numba.np.ufunc import _internal  # type: ignore[attr-defined]
 
 from . import bits, compiler, diskcache, intrinsics
 from .intrinsics import PART, clear_float_flags, pointer_reader
@@ -95,6 +95,8 @@ def _value_text(value: Any) -> str:
         return repr([_value_text(each) for each in value])
     if isinstance(value, _PLAIN):
         return repr(value)
+    if isinstance(value, np.ndarray):  # a constant table
+        return repr((value.dtype, value.shape, value.tobytes()))
     definition = getattr(value, "_defn", None)  # an intrinsic
     if definition is not None:
         return _source_digest(definition.__module__) + _digest(definition)

@@ -9,10 +9,10 @@ of functions anew in each.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -27,15 +27,10 @@ from numba.core.runtime import rtsys
 
 from .intrinsics import PART
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 compiler_lock = global_compiler_lock
 
-POINTER, WORD = types.CPointer(types.uint8), types.intp
 
-
-class _Part(JITCodeLibrary):
+class _Part(JITCodeLibrary):  # type: ignore[misc]
     """The unoptimised code of one function, to be linked into others."""
 
     def _optimize_functions(self, module: Any) -> None:
@@ -64,7 +59,7 @@ class _Part(JITCodeLibrary):
         return self._final_module
 
 
-class _Codegen(JITCPUCodegen):
+class _Codegen(JITCPUCodegen):  # type: ignore[misc]
     """A code generator of our own, with its own table of symbols."""
 
     _library_class = _Part

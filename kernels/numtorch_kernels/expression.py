@@ -32,6 +32,7 @@ class Primitive:
     result: str = "same"
 
     def template(self, name: str, dtype: np.dtype[Any]) -> str:
+        """The text for operands of a dtype; TypeError where there is none."""
         text = {"f": self.floating, "b": self.boolean}.get(dtype.kind, self.integer)
         if text is None:
             raise TypeError(f"{name} is not defined for {dtype.name}")
@@ -49,6 +50,12 @@ def _compiled(name: str, operands: int = 1) -> Primitive:
 
 
 _SIGN = "select({0} > 0, {dtype}(1), select({0} < 0, {dtype}(-1), {dtype}(0)))"
+
+_COMPILED = (
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin",
+    "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sigmoid", "erf", "erfc",
+    "erfinv", "rsqrt",
+)  # fmt: skip
 
 PRIMITIVES: dict[str, Primitive] = {
     "add": Primitive("{0} + {1}", "{0} + {1}", "{0} | {1}"),
@@ -83,13 +90,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "trunc": Primitive("trunc({0})", "{0}"),
     "round": Primitive("rint({0})", "{0}"),
     "copysign": Primitive("copysign({0}, {1})"),
-    **{
-        name: _compiled(name)
-        for name in (
-            "exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh "
-            "asinh acosh atanh sigmoid erf erfc erfinv rsqrt"
-        ).split()
-    },
+    **{name: _compiled(name) for name in _COMPILED},
     "atan2": _compiled("atan2", 2),
 }
 
@@ -226,7 +227,7 @@ def apply(name: str, *operands: Any) -> Expr:
 
 
 def where(condition: Any, a: Any, b: Any) -> Expr:
-    """a where the condition holds, else b; both sides are computed."""
+    """The element of a where the condition holds, else of b; both sides are computed."""
     dtype = common_dtype([x for x in (a, b) if isinstance(x, Expr)] or [constant(0.0, FLOAT32)])
     return Expr("where", (cast(condition, BOOL), cast(a, dtype), cast(b, dtype)), dtype)
 
@@ -256,9 +257,7 @@ def _statement(node: Expr, operands: list[str]) -> str:
         return _cast_text(operands[0], operand, node.dtype)
     suffix = {FLOAT32: "f32", FLOAT64: "f64"}.get(operand, "")
     text = PRIMITIVES[node.name].template(node.name, operand)
-    text = text.format(
-        *operands, suffix=suffix, width=8 * operand.itemsize, dtype=node.dtype.name
-    )
+    text = text.format(*operands, suffix=suffix, width=8 * operand.itemsize, dtype=node.dtype.name)
     narrow = node.dtype.kind in "iu" and node.dtype != INT64
     return f"{node.dtype.name}({text})" if narrow else text
 

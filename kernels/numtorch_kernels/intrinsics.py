@@ -38,6 +38,7 @@ def element_type(dtype: np.dtype[Any]) -> types.Type:
 
 
 def pointer_type(dtype: np.dtype[Any]) -> types.Type:
+    """Numba's type of a pointer to elements."""
     return types.CPointer(element_type(dtype))
 
 
@@ -51,8 +52,8 @@ def typed_pointer(dtype: np.dtype[Any]) -> Any:
     """An intrinsic that reads an address (an integer or a ``char *``) as a pointer to dtype."""
 
     @intrinsic
-    def at(_context, address):  # type: ignore[no-untyped-def]
-        def codegen(_context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def at(_context, address):
+        def codegen(_context, builder, signature, arguments):
             target = _llvm_pointer(dtype)
             if isinstance(signature.args[0], types.CPointer):
                 return builder.bitcast(arguments[0], target)
@@ -80,20 +81,20 @@ def pointer_reader(dtype: np.dtype[Any]) -> Any:
 
 
 @intrinsic
-def address_of(_context, pointer):  # type: ignore[no-untyped-def]
+def address_of(_context, pointer):
     """The address in a pointer, as an integer."""
 
-    def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, _signature, arguments):
         return builder.ptrtoint(arguments[0], WORD)
 
     return types.intp(pointer), codegen
 
 
 @intrinsic
-def offset(_context, pointer, count):  # type: ignore[no-untyped-def]
+def offset(_context, pointer, count):
     """The pointer moved by a number of elements."""
 
-    def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, _signature, arguments):
         return builder.gep(arguments[0], [arguments[1]])
 
     return pointer(pointer, count), codegen
@@ -111,8 +112,8 @@ def _stack_memory(count: int, purpose: str) -> Any:
     """An intrinsic ``f(like)``: that many uninitialised elements of the type ``like`` points to."""
 
     @intrinsic
-    def memory(_context, like):  # type: ignore[no-untyped-def]
-        def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def memory(_context, like):
+        def codegen(_context, builder, _signature, arguments):
             return _on_stack(builder, arguments[0].type.pointee, count)
 
         return like(like), codegen
@@ -126,21 +127,21 @@ levels = _stack_memory(8 * BLOCK, "Eight times BLOCK elements on the stack.")
 
 
 @intrinsic
-def words(_context):  # type: ignore[no-untyped-def]
+def words(_context):
     """BLOCK int64 on the stack."""
 
-    def codegen(_context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, _signature, _arguments):
         return _on_stack(builder, WORD, BLOCK)
 
     return types.CPointer(types.intp)(), codegen
 
 
-def _typed_constant(choose):  # type: ignore[no-untyped-def]
-    """An intrinsic ``f(pointer)`` that gives ``choose(element type)`` as a constant of that type."""
+def _typed_constant(choose):
+    """An intrinsic ``f(pointer)``: the constant ``choose(element type)`` of that type."""
 
     @intrinsic
-    def constant(_context, pointer):  # type: ignore[no-untyped-def]
-        def codegen(context, _builder, signature, _arguments):  # type: ignore[no-untyped-def]
+    def constant(_context, pointer):
+        def codegen(context, _builder, signature, _arguments):
             element = signature.return_type
             return context.get_constant(element, choose(element))
 
@@ -160,10 +161,10 @@ highest = _typed_constant(
 
 
 @intrinsic
-def cast(_context, pointer, value):  # type: ignore[no-untyped-def]
+def cast(_context, pointer, value):
     """The value converted to the type that the pointer points to, as C converts."""
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):
         return context.cast(builder, arguments[1], signature.args[1], signature.return_type)
 
     return pointer.dtype(pointer, value), codegen
@@ -175,13 +176,13 @@ def _scope(module: ir.Module, name: str) -> Any:
 
 
 @intrinsic
-def load(_context, pointer, index):  # type: ignore[no-untyped-def]
+def load(_context, pointer, index):
     """pointer[index], promised not to depend on any :func:`store` of another loop iteration.
 
     The promise lets LLVM vectorise in-place loops, where its own overlap test must fail.
     """
 
-    def codegen(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, _signature, arguments):
         value = builder.load(builder.gep(arguments[0], [arguments[1]]))
         value.set_metadata("noalias", _scope(builder.module, "stores"))
         return value
@@ -190,10 +191,10 @@ def load(_context, pointer, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store(_context, pointer, index, value):  # type: ignore[no-untyped-def]
+def store(_context, pointer, index, value):
     """pointer[index] = value, with the promise of :func:`load`."""
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):
         element = signature.args[0].dtype
         converted = context.cast(builder, arguments[2], signature.args[2], element)
         place = builder.gep(arguments[0], [arguments[1]])
@@ -206,10 +207,10 @@ def store(_context, pointer, index, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def never_inlined(_context):  # type: ignore[no-untyped-def]
+def never_inlined(_context):
     """Keeps this function, called once a block, from being compiled anew for each of its calls."""
 
-    def codegen(context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, _signature, _arguments):
         builder.function.attributes.add("noinline")
         return context.get_dummy_value()
 
@@ -233,7 +234,7 @@ def scatter(pointer, step, memory, start, count):
 
 
 @helper
-def fetch(pointer, step, memory, start, count):
+def block_of(pointer, step, memory, start, count):
     """A pointer to ``count`` adjacent elements: in place where step is 1, else copied to memory."""
     if step == 1:
         return offset(pointer, start)
@@ -262,10 +263,10 @@ def block_size(adjacent, count):
 
 
 @intrinsic
-def wide_vectors(_context):  # type: ignore[no-untyped-def]
+def wide_vectors(_context):
     """Lets LLVM use 512-bit vectors in this function, where the CPU has them."""
 
-    def codegen(context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, _signature, _arguments):
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
@@ -273,10 +274,10 @@ def wide_vectors(_context):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def call_loop(_context, loop, args, dims, steps):  # type: ignore[no-untyped-def]
+def call_loop(_context, loop, args, dims, steps):
     """Calls the C-ABI loop at an address."""
 
-    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, _signature, arguments):
         byte_pointers, words = BYTE_POINTER.as_pointer(), WORD.as_pointer()
         function = ir.FunctionType(
             ir.VoidType(), [byte_pointers, words, words, BYTE_POINTER]
@@ -296,10 +297,10 @@ def call_loop(_context, loop, args, dims, steps):  # type: ignore[no-untyped-def
 
 
 @intrinsic
-def call_task(_context, task, descriptor, index):  # type: ignore[no-untyped-def]
+def call_task(_context, task, descriptor, index):
     """Calls the task ``void(intp descriptor, intp index)`` at an address."""
 
-    def codegen(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, _signature, arguments):
         function = ir.FunctionType(ir.VoidType(), [WORD, WORD]).as_pointer()
         builder.call(builder.inttoptr(arguments[0], function), arguments[1:])
         return context.get_dummy_value()
@@ -312,10 +313,10 @@ _FE_ALL_EXCEPT = {"aarch64": 0x1F, "arm64": 0x1F}.get(platform.machine().lower()
 
 
 @intrinsic
-def clear_float_flags(_context):  # type: ignore[no-untyped-def]
+def clear_float_flags(_context):
     """Clears the CPU's floating-point flags, which NumPy would turn into RuntimeWarnings."""
 
-    def codegen(context, builder, _signature, _arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, _signature, _arguments):
         module, word = builder.module, ir.IntType(32)
         if _ON_X86:
             control = cgutils.alloca_once(builder, word)

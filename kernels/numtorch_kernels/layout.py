@@ -12,6 +12,9 @@ from . import memory
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
+SHORT = 32  # elements; a loop along fewer costs more to call than to run
+LONG = 512  # elements of short rows that are worth running along at once
+
 
 def broadcast_strides(array: Array, shape: Shape, core: int = 0) -> list[int]:
     """The byte strides of an array's outer dimensions when broadcast to ``shape``."""
@@ -50,10 +53,47 @@ def merge(shape: Shape, strides: Sequence[Sequence[int]]) -> tuple[list[int], li
     if not sizes:
         return [1], [[0] for _ in strides]
     longest = max(range(len(sizes)), key=sizes.__getitem__)
-    if sizes[-1] < 32 <= sizes[longest]:
+    if sizes[-1] < SHORT <= sizes[longest]:
         for row in (sizes, *merged):
             row.append(row.pop(longest))
     return sizes, merged
+
+
+def with_long_rows(operands: Sequence[Array]) -> list[list[Array]]:
+    """Operands of a pointwise loop, inputs and then outputs, cut so that it runs along many rows.
+
+    Of shapes (65536, 3) and (3,) come (385, 510) and (510,), and what remains. Other operands
+    than whole contiguous ones, one short row and numbers are left as they are.
+    """
+    shape = operands[-1].shape
+    width = shape[-1] if len(shape) > 1 else 0
+    rows = [x for x in operands if x.size == width > 1]
+    if (
+        not rows
+        or width >= SHORT
+        or not all(
+            x.size == 1
+            or (x.size == width and x.shape[-1] == width)
+            or (x.shape == shape and x.flags.c_contiguous)
+            for x in operands
+        )
+    ):
+        return [list(operands)]
+    repeats = LONG // width
+    split = operands[-1].size // (repeats * width) * repeats * width
+    whole, rest = [], []
+    for x in operands:
+        flat = x.reshape(-1)
+        if x.size == 1:
+            whole.append(flat)
+            rest.append(flat)
+        elif x.size == width:
+            whole.append(np.broadcast_to(flat, (repeats, width)).reshape(-1))
+            rest.append(flat)
+        else:
+            whole.append(flat[:split].reshape(-1, repeats * width))
+            rest.append(flat[split:].reshape(-1, width))
+    return [whole, rest]
 
 
 def result(shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array:

@@ -104,7 +104,7 @@ def empty_cache() -> None:
 
 
 def set_cache_limit(size: int) -> None:
-    """Sets how many bytes the pool holds at most; what is beyond comes from the system each time."""
+    """Sets how many bytes the pool holds at most; more comes from the system each time."""
     if size < 0:
         raise ValueError(f"the cache limit must not be negative, but got {size}")
     _pool.limit = size
@@ -118,7 +118,10 @@ def cached_bytes() -> int:
 
 
 class _Holder:
+    """What holds an array as a tensor does."""
+
     __slots__ = ("_array",)
+    _array: Array
 
 
 def _references(array: Array) -> int:

@@ -12,19 +12,21 @@ from . import arithmetic, bits, intrinsics, scalar
 from .build import LOOP, Loop, define, machine_code
 from .drive import GRAIN, drive
 from .expression import Expr, cast, common_dtype, render, symbol
-from .layout import aligned, result
+from .layout import aligned, result, with_long_rows
 
 Array = np.ndarray[Any, Any]
 Dtypes = tuple[np.dtype[Any], ...]
 ARRAYS = (np.ndarray, np.generic)
 
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8")
+_PIECES = {"block_of", "block_size", "buffer", "clear_float_flags", "load", "place", "put_back",
+           "store"}  # fmt: skip
 _NAMESPACE: dict[str, Any] = {
     **{name: value for module in (arithmetic, bits, scalar) for name, value in vars(module).items()
        if callable(value)},
-    **{name: getattr(np, name) for name in "float32 float64 int8 int16 int32 int64 uint8".split()},
-    **{name: vars(intrinsics)[name] for name in vars(intrinsics) if name.endswith("_at")},
-    **{name: vars(intrinsics)[name]
-       for name in "block_size buffer clear_float_flags fetch load place put_back store".split()},
+    **{name: vars(np)[name] for name in ("float32", "float64", *_INTEGERS)},
+    **{name: value for name, value in vars(intrinsics).items()
+       if name.endswith("_at") or name in _PIECES},
     "inf": math.inf,
     "nan": math.nan,
 }  # fmt: skip
@@ -53,9 +55,10 @@ def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
         "        size = min(block, dims[0] - start)",
     ]
     for i, operand in enumerate(sources + targets):
-        move = "fetch" if operand in sources else "place"
+        move = "block_of" if operand in sources else "place"
         step = f"steps[{i}] >> {dtypes[i].itemsize.bit_length() - 1}"
-        lines.append(f"        {operand}_at = {move}({operand}_all, {step}, {operand}_buffer, start, size)")
+        block = f"{move}({operand}_all, {step}, {operand}_buffer, start, size)"
+        lines.append(f"        {operand}_at = {block}")
     lines.append("        for i in range(size):")
     for operand, dtype in zip(sources, inputs, strict=True):
         truth = " != 0" if dtype.kind == "b" else ""
@@ -130,6 +133,7 @@ class Pointwise:
         return loop
 
     def __call__(self, *operands: Any, out: Array | None = None) -> Any:
+        """The operation on arrays and numbers, at least one of which is an array."""
         strong = [symbol(0, x.dtype) for x in operands if isinstance(x, ARRAYS)]
         arrays = [
             np.asarray(x, None if isinstance(x, ARRAYS) else common_dtype([*strong, x]))
@@ -147,14 +151,14 @@ def run(loop: Loop, inputs: Sequence[Array], out: Array | None = None) -> Any:
         if out.ndim == 0 or out.size < GRAIN:
             loop.ufunc(*inputs, out)
         else:
-            drive(loop, *_readable(inputs), out)
+            _drive(loop, inputs, [out])
         return out
     shape = np.broadcast_shapes(*(x.shape for x in inputs))
     outputs = tuple(result(shape, dtype, inputs) for dtype in loop.dtypes[loop.inputs :])
     if outputs[0].size < GRAIN:
         loop.ufunc(*inputs, *outputs)
     else:
-        drive(loop, *_readable(inputs), *outputs)
+        _drive(loop, inputs, outputs)
     return outputs[0] if loop.outputs == 1 else outputs
 
 
@@ -173,9 +177,11 @@ def launch(loop: Loop, inputs: Sequence[Array]) -> Any:
     return np.asarray(values)
 
 
-def _readable(inputs: Sequence[Array]) -> list[Array]:
-    """The inputs, and NumPy scalars among them, as arrays that loops can read in place."""
-    return [aligned(np.asarray(x)) for x in inputs]
+def _drive(loop: Loop, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    """Drives the loop over arrays, and NumPy scalars among them, in whatever layout suits it."""
+    readable = [aligned(np.asarray(x)) for x in inputs]
+    for operands in with_long_rows([*readable, *outputs]):
+        drive(loop, *operands)
 
 
 def _same(x: Array, out: Array) -> bool:

@@ -19,7 +19,7 @@ from numba import njit
 from . import memory
 from .build import Loop, gufunc
 from .drive import drive
-from .intrinsics import BLOCK, buffer, cast, helper, levels, offset, zero
+from .intrinsics import BLOCK, block_of, buffer, cast, helper, levels, offset, zero
 from .layout import aligned
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +27,8 @@ Axes = tuple[int, ...]
 Dtype = np.dtype[Any]
 
 SHORT = 32  # rows below this length are rather reduced side by side
-ROW_BLOCK = 1024  # elements of a row that are combined in turn, by 32 or more lanes
+ROW_BLOCK = 1024  # elements of a row that are combined in turn, by the lanes that LLVM chooses
+LANES = 64  # what they are no more than: left-over elements are combined by themselves
 COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at once
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
 ROW_LIMIT = 4 * LIMIT  # up to this length of a row, one stage costs less than two
@@ -60,15 +61,21 @@ combine, identity, transform, finish = add, zero, element, total
 
 def rows(count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer, out, out_outer):
     """Finishes the combination of n transformed elements, for each of ``count`` rows."""
-    stack = buffer(out)
+    stack, memory = buffer(out), levels(x)
     for row in range(count):
         at, c = offset(x, row * x_outer), centre[row * centre_outer]
-        depth, start, end = 0, 0, 0
+        depth, end = 0, 0
         while depth == 0 or end < n:
-            start, end = end, n if n - end < ROW_BLOCK else end + ROW_BLOCK
-            block = identity(out)
-            for i in range(start, end):
-                block = combine(block, cast(out, transform(at[i * x_inner], c)))
+            size = ROW_BLOCK if n - end > ROW_BLOCK else n - end
+            here = block_of(at, x_inner, memory, end, size)
+            whole = size - size % LANES
+            block, rest = identity(out), identity(out)
+            for i in range(whole):
+                block = combine(block, cast(out, transform(here[i], c)))
+            for i in range(whole, size):
+                rest = combine(rest, cast(out, transform(here[i], c)))
+            end += size
+            block = combine(block, rest)
             stack[depth] = block
             depth += 1
             blocks = end // ROW_BLOCK

@@ -18,7 +18,7 @@ Dtype = np.dtype[Any]
 _ROW = 4096  # elements that one task computes
 
 
-def arithmetic(count, n, start, start_step, step, step_step, out, out_outer, out_step):  # type: ignore[no-untyped-def]  # fmt: skip
+def arithmetic(count, n, start, start_step, step, step_step, out, out_outer, out_step):  # fmt: skip
     """out[i] = start + i * step."""
     for row in range(count):
         first, by = start[row * start_step], step[row * step_step]
@@ -26,8 +26,8 @@ def arithmetic(count, n, start, start_step, step, step_step, out, out_outer, out
             out[row * out_outer + i * out_step] = cast(out, first + i * by)
 
 
-def geometric(count, exponent, exponent_step, base, base_step, out, out_step):  # type: ignore[no-untyped-def]
-    """out = base to the exponent."""
+def geometric(count, exponent, exponent_step, base, base_step, out, out_step):
+    """Out = base to the exponent."""
     for i in range(count):
         out[i * out_step] = cast(out, base[i * base_step] ** exponent[i * exponent_step])
 
@@ -47,8 +47,8 @@ def arange(start: float, step: float, length: int, dtype: Dtype) -> Array:
     out = memory.empty((length,), dtype)
     loop = gufunc(arithmetic, "(),()->(n)", (kind, kind, dtype))
     whole = length - length % _ROW
-    starts = np.arange(0, length, _ROW).astype(kind) * kind.type(step) + kind.type(start)
     by = np.array(step, kind)
+    starts = np.arange(0, length, _ROW).astype(kind) * by + np.array(start, kind)
     if whole:
         drive(loop, starts[: whole // _ROW], by, out[:whole].reshape(-1, _ROW), work=whole)
     if whole < length:
@@ -74,5 +74,10 @@ def logspace(start: float, end: float, length: int, base: float, dtype: Dtype) -
     exponents = linspace(start, end, length, np.dtype(np.float64))
     out = memory.empty((length,), dtype)
     double = np.dtype(np.float64)
-    drive(gufunc(geometric, "(),()->()", (double, double, dtype)), exponents, np.array(base, double), out)
+    drive(
+        gufunc(geometric, "(),()->()", (double, double, dtype)),
+        exponents,
+        np.array(base, double),
+        out,
+    )
     return out

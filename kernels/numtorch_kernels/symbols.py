@@ -56,7 +56,7 @@ for _name in expression.PRIMITIVES:
 
 
 def square(x: Any) -> Any:
-    """x times itself."""
+    """The product of x with itself."""
     return x * x
 
 

@@ -102,7 +102,7 @@ class Sequential(_ModuleSequence):
     def forward(self, input: Any) -> Any:
         """The last module's result."""
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
+            input = module(input)
         return input
 
     def _sliced(self, modules: list[Any]) -> Sequential:

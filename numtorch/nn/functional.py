@@ -288,7 +288,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     noise = FILLERS["bernoulli_"](empty_like(input), 1 - p)
     if p < 1:
         noise.div_(1 - p)
-    return input.mul_(noise) if inplace else input * noise  # type: ignore[attr-defined, operator]
+    return input.mul_(noise) if inplace else input * noise  # type: ignore[attr-defined]
 
 
 def layer_norm(
@@ -310,10 +310,13 @@ def pad(
 ) -> Tensor:
     """Adds elements before and after the last dimensions: ``pad`` holds two numbers for each.
 
-    Raises NotImplementedError for modes other than "constant".
+    They are ``value``, or of the input: ``mode`` is "constant", "reflect", "replicate" or
+    "circular".
     """
     if mode != "constant":
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+        if value:
+            raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+        return layers.pad_from_within(input, pad, mode)
     return layers.constant_pad_nd(input, list(pad), value or 0)
 
 
@@ -338,7 +341,8 @@ def scaled_dot_product_attention(
     A boolean mask says where to look, any other is added to the scores.
     """
     scale = query.size(-1) ** -0.5 if scale is None else scale
-    scores: Any = matmul(query, key.transpose(-2, -1)) * scale
+    scores: Any = matmul(query, key.transpose(-2, -1))
+    scores = scores * scale
     if is_causal:
         visible = scores.new_ones(scores.shape[-2:]).tril() != 0
         scores = scores.masked_fill(~visible, float("-inf"))

@@ -26,10 +26,10 @@ class Parameter(Tensor):
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
         """A parameter of the memory of ``data``."""
         result = _shared(cls, data)
-        return result.requires_grad_(requires_grad)  # type: ignore[return-value]
+        return result.requires_grad_(requires_grad)
 
-    def __repr__(self, **options: Any) -> str:
-        return "Parameter containing:\n" + super().__repr__(**options)
+    def __repr__(self) -> str:  # type: ignore[override]
+        return "Parameter containing:\n" + super().__repr__()
 
 
 class Buffer(Tensor):
@@ -44,7 +44,7 @@ class Buffer(Tensor):
         """A buffer of the memory of ``data``."""
         result = _shared(cls, data)
         result.persistent = persistent
-        return result  # type: ignore[return-value]
+        return result
 
 
 def _shared(cls: type[Tensor], data: Any) -> Any:

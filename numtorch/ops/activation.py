@@ -42,13 +42,14 @@ def _exponential_below(x: Any) -> Any:
 def _relu(x: Expr) -> Expr:
     if x.dtype.kind == "b":
         raise TypeError("relu is not defined for bool")
-    return s.maximum(x, 0)
+    return s.where(x < 0, 0, x)
 
 
 def _hardtanh(x: Expr, min_val: float = -1.0, max_val: float = 1.0) -> Expr:
     if x.dtype.kind == "b":
         raise TypeError("hardtanh is not defined for bool")
-    return s.minimum(s.maximum(x, cast(min_val, x.dtype)), cast(max_val, x.dtype))
+    low, high = cast(min_val, x.dtype), cast(max_val, x.dtype)
+    return s.where(x < low, low, s.where(x > high, high, x))
 
 
 def _check_hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> None:
@@ -179,7 +180,7 @@ softplus = pointwise(
     x=lambda g, x, beta, threshold: s.where(x * beta > threshold, g, g * s.sigmoid(x * beta)),
 )
 logsigmoid = pointwise(
-    lambda x: -softplus_of(-floating(x)),
+    lambda x: s.minimum(floating(x), 0) - s.log1p(s.exp(-s.abs(x))),
     x=lambda g, x: g * s.sigmoid(-x),
     node="LogSigmoidBackward0",
 )

@@ -252,7 +252,7 @@ def check_castable(source: np.dtype[Any], target: dtype) -> None:
 
 def refuse_overlap(array: Array) -> None:
     """Raises PyTorch's error where elements that are to be written share memory."""
-    if 0 in array.strides and any(
+    if 0 in array.strides and array.size and any(
         n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True)
     ):
         raise RuntimeError(

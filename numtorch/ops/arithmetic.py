@@ -16,6 +16,10 @@ _NO_BOOL_SUB = (
     "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
     "`logical_xor()` operator instead."
 )
+_NO_BOOL_OPERAND = (
+    "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to "
+    "invert a mask, use the `~` or `logical_not()` operator instead."
+)
 _NO_BOOL_NEGATIVE = (
     "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a "
     "mask, use the `~` or `logical_not()` operator instead."
@@ -34,6 +38,18 @@ def _check_alpha(a: Any, b: Any, alpha: Any = 1) -> None:
         raise RuntimeError(
             "For integral input tensors, argument alpha must not be a floating point number."
         )
+
+
+def _check_difference(a: Any, b: Any, alpha: Any = 1) -> None:
+    """Refuses one truth value among the operands; of two, the row itself speaks."""
+    truths = [_is_truth(a), _is_truth(b)]
+    if any(truths) and not all(truths):
+        raise RuntimeError(_NO_BOOL_OPERAND)
+    _check_alpha(a, b, alpha)
+
+
+def _is_truth(x: Any) -> bool:
+    return x.dtype.category == 0 if isinstance(x, Tensor) else isinstance(x, bool)
 
 
 def _check_divisor(a: Any, b: Any, *_: Any, **__: Any) -> None:
@@ -116,7 +132,7 @@ sub = pointwise(
     lambda a, b, *, alpha=1: a - _scaled(alpha, b),
     a=lambda g: g,
     b=lambda g, alpha: -g * alpha,
-    check_parameters=_check_alpha,
+    check=_check_difference,
     refuse={"b": _NO_BOOL_SUB},
     numbers="a b",
 )
@@ -124,7 +140,7 @@ rsub = pointwise(
     lambda a, b, *, alpha=1: b - _scaled(alpha, a),
     a=lambda g, alpha: -g * alpha,
     b=lambda g: g,
-    check_parameters=_check_alpha,
+    check=_check_difference,
     refuse={"b": _NO_BOOL_SUB},
     node=lambda a, b, *_: "RsubBackward0" if isinstance(b, Tensor) else "RsubBackward1",
     numbers="b",

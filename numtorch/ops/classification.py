@@ -17,7 +17,7 @@ from .apply import scalar_type
 from .loss import reduced_by
 from .reduced import check_reduction, reduced
 from .signature import must_be_tensor
-from .table import op, register_rows
+from .table import Op, op, register_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +69,7 @@ _log_softmax = op(
     node="LogSoftmaxBackward0",
     x=lambda g, y, dim: _log_softmax_backward(g, y, dim=dim),
 )
-_softmax_backward = op(
+_softmax_backward: Op = op(
     _backward_by_rows(norm.softmax_backward),
     node="SoftmaxBackwardDataBackward0",
     grad=lambda g, output, dim: _softmax_backward(g, output, dim=dim),
@@ -77,7 +77,7 @@ _softmax_backward = op(
         g * (grad - _along(grad * output, dim)) - grad * _along(g * output, dim)
     ),
 )
-_log_softmax_backward = op(
+_log_softmax_backward: Op = op(
     _backward_by_rows(norm.log_softmax_backward),
     node="LogSoftmaxBackwardDataBackward0",
     grad=lambda g, output, dim: g - _along(g * output.exp(), dim),
@@ -110,7 +110,6 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 _counted = Pointwise(lambda target, ignored: target != ignored, "counted")
 _looked_up = Pointwise(lambda target, counted: s.where(counted, target, 0), "looked_up")
-_quotient = Pointwise(lambda x, total: x / total, "quotient")
 
 
 def _check_sizes(x: Array, target: Array, weight: Array | None) -> None:
@@ -157,26 +156,37 @@ def _back(x: Array) -> Array:
     return np.moveaxis(x, -1, 1) if x.ndim > 2 else x
 
 
-def _checked_targets(x: Array, target: Array, weight: Array | None, ignore_index: int) -> Array:
-    """The targets as int64; the errors of those that do not fit."""
+def _refuse_targets(target: Array, classes: int, ignore_index: int) -> None:
+    """Raises the error for a target that is no class, if there is one."""
+    used = _looked_up(target, _counted(target, np.int64(ignore_index)))
+    wrong = index.out_of_range(used, 0, classes)
+    if wrong is not None:
+        raise IndexError(f"Target {wrong} is out of bounds.")
+
+
+def _class_losses(
+    kernel: Callable[..., tuple[Array, ...]],
+    x: Array,
+    target: Array,
+    weight: Array | None,
+    reduction: str,
+    ignore_index: int,
+) -> tuple[Array, ...]:
+    """The reduced loss, the sum of the weights, and what else a kernel gives besides losses.
+
+    Kernels give a target that is no class the weight NaN; so it shows in the sum.
+    """
+    check_reduction(reduction)
     _check_sizes(x, target, weight)
     target = target.astype(np.int64, copy=False)
-    classes = x.shape[1 if x.ndim > 1 else 0]
-    wrong = index.out_of_range(target, 0, classes)
-    if wrong == ignore_index:
-        used = _looked_up(target, _counted(target, np.int64(ignore_index)))
-        wrong = index.out_of_range(used, 0, classes)
-    if wrong is not None and wrong != ignore_index:
-        raise IndexError(f"Target {wrong} is out of bounds.")
-    return target
-
-
-def _reduced(losses: Array, weights: Array, reduction: str) -> tuple[Array, Array]:
-    """The loss and the sum of the weights; the mean is over the weights."""
-    total = reduce.sum(weights, tuple(range(weights.ndim)))
+    losses, *others, weights = kernel(_last(x), target, weight, ignore_index)
+    axes = tuple(range(weights.ndim))
+    total = reduce.sum(weights, axes)
+    if total != total:
+        _refuse_targets(target, x.shape[1 if x.ndim > 1 else 0], ignore_index)
     if reduction == "mean":
-        return _quotient(reduced(losses, "sum"), total), total
-    return reduced(losses, reduction), total
+        return reduce.MEAN(losses, axes, False, losses.dtype, scale=total), total, weights, *others
+    return reduced(losses, reduction), total, weights, *others
 
 
 def _nll_forward(
@@ -186,10 +196,7 @@ def _nll_forward(
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> tuple[Array, ...]:
-    check_reduction(reduction)
-    classes = _checked_targets(x, target, weight, ignore_index)
-    losses, weights = norm.nll(_last(x), classes, weight, ignore_index)
-    return *_reduced(losses, weights, reduction), weights
+    return _class_losses(norm.nll, x, target, weight, reduction, ignore_index)
 
 
 def _cross_entropy_forward(
@@ -199,14 +206,11 @@ def _cross_entropy_forward(
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> tuple[Array, ...]:
-    check_reduction(reduction)
     if x.dtype.kind != "f":
         raise NotImplementedError(
             f"\"log_softmax_lastdim_kernel_impl\" not implemented for '{_kind(x)}'"
         )
-    classes = _checked_targets(x, target, weight, ignore_index)
-    losses, lse, weights = norm.cross_entropy(_last(x), classes, weight, ignore_index)
-    return *_reduced(losses, weights, reduction), weights, lse
+    return _class_losses(norm.cross_entropy, x, target, weight, reduction, ignore_index)
 
 
 def _shares(g: Any, total: Any, weights: Any, reduction: str) -> Any:
@@ -344,7 +348,7 @@ def _smoothed(
     label_smoothing: float,
 ) -> Tensor:
     axis = 0 if logarithms.ndim == 1 else 1
-    picked = nll_loss(logarithms, target, weight, reduction, ignore_index)
+    picked: Any = nll_loss(logarithms, target, weight, reduction, ignore_index)
     ignored = target == ignore_index
     spread = logarithms if weight is None else logarithms * _class_weights(logarithms, weight)
     spread = (-spread.sum(axis)).masked_fill(ignored, 0.0)
@@ -358,7 +362,7 @@ def _smoothed(
     else:
         spread = reduced_by(spread, reduction)
     share = label_smoothing / logarithms.size(axis)
-    return (1 - label_smoothing) * picked + share * spread
+    return picked * (1 - label_smoothing) + spread * share
 
 
 FUNCTIONS = {

@@ -188,7 +188,8 @@ def to(
     """The tensor in a dtype, that of another tensor, or on a device, which is always the CPU.
 
     ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``, each with
-    ``non_blocking, copy`` following. Gives the tensor itself where nothing changes, unless ``copy``.
+    ``non_blocking, copy`` following. Gives the tensor itself where nothing changes, unless
+    ``copy``.
 
     >>> import numtorch as torch
     >>> torch.tensor([1.5, 2.5]).to(torch.int64)
@@ -202,7 +203,7 @@ def to(
     if rest and other is None and (_is_dtype(rest[0]) or rest[0] is None):
         dtype = rest.pop(0)
     if rest:
-        non_blocking, copy = (*rest, copy)[:2]
+        copy = (*rest[1:], copy)[0]
     if device is not None:
         check_device("to", device)
     if other is not None:

@@ -1,10 +1,9 @@
-"""Rows: reading and writing at positions that tensors hold, one dimension or all at once."""
+"""Rows: reading and writing at positions along a dimension that tensors hold."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,27 @@ import numpy as np
 from numtorch_kernels import copying
 from numtorch_kernels import index as kernels
 
-from ..dtype import ALIASES, from_numpy_dtype, type_name
-from ..size import Size
+from ..dtype import from_numpy_dtype
 from ..tensor import Tensor, normalized_dim, wrap_array
 from .apply import scalar_type
-from .arithmetic import where
+from .arithmetic import eq, mul, where
 from .conversion import copy_of, number_array
 from .indexing import in_range
-from .shaping import broadcast_shape
 from .signature import must_be_tensor
 from .table import Update, op, register_rows
-from .views import diagonal, select, slice_
 
 Array = np.ndarray[Any, Any]
 
 _INT64 = np.dtype(np.int64)
 
 
-def _kind(x: Array) -> str:
+def c_name(x: Array) -> str:
     """PyTorch's C++ name of an array's dtype."""
     return scalar_type(from_numpy_dtype(x.dtype))
 
 
-def _zeros(g: Tensor, shape: Sequence[int]) -> Any:
+def zeros(g: Tensor, shape: Sequence[int]) -> Any:
+    """Zeros of a gradient's dtype."""
     return g.new_zeros(shape)  # type: ignore[attr-defined]
 
 
@@ -50,7 +47,7 @@ def _check_range(index: Array, axis: int, size: int, prefix: str = "") -> None:
         )
 
 
-def _number(x: Array, value: Any) -> Array:
+def number_like(x: Array, value: Any) -> Array:
     """A number, or an array of one, as a 0-d array of x's dtype."""
     return number_array(value, from_numpy_dtype(x.dtype))
 
@@ -104,7 +101,7 @@ def _scatter_into(how: str) -> Callable[..., None]:
         axis, index = _checked_index("scatter", x, dim, index, "self")
         if not index.size:
             return
-        values = src if isinstance(src, np.ndarray) else _number(x, src)
+        values = src if isinstance(src, np.ndarray) else number_like(x, src)
         _check_source(x, axis, index, values, isinstance(src, np.ndarray))
         _check_range(index, axis, x.shape[axis] if x.ndim else 1)
         kernels.scatter(x, axis, index, values, how)
@@ -131,14 +128,14 @@ def _gathered(g: Tensor, dim: int, index: Tensor, src_shape: Sequence[int]) -> T
     part = gather.function(g, dim, index)
     if part._array.shape == tuple(src_shape):
         return part
-    whole = _zeros(g, src_shape)
+    whole = zeros(g, src_shape)
     whole[tuple(slice(n) for n in part._array.shape)] = part
     return whole
 
 
 gather = op(
     _gather,
-    x=lambda g, x_shape, dim, index: _zeros(g, x_shape).scatter_add_(dim, index, g),
+    x=lambda g, x_shape, dim, index: zeros(g, x_shape).scatter_add_(dim, index, g),
 )
 _scatter = Update(
     _scatter_into("assign"),
@@ -225,9 +222,9 @@ def _shares(
     x: Tensor, y: Tensor, dim: int, index: Tensor, src: Tensor, include_self: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Which elements of x and src are the extremum of their place, and how many of those it has."""
-    x_is = (x == y).to(y.dtype)  # type: ignore[attr-defined]
+    x_is = eq.function(x, y).to(y.dtype)
     x_is = _without_scattered(x_is, dim, index, include_self)
-    src_is = (_cut(src, index) == gather.function(y, dim, index)).to(y.dtype)  # type: ignore[attr-defined]
+    src_is = eq.function(_cut(src, index), gather.function(y, dim, index)).to(y.dtype)
     return x_is, src_is, scatter_add.function(x_is, dim, index, src_is)
 
 
@@ -235,60 +232,60 @@ def _cut(src: Tensor, index: Tensor) -> Tensor:
     """The part of src that an index covers."""
     if src._array.shape == index._array.shape:
         return src
-    return src[tuple(slice(n) for n in index._array.shape)]  # type: ignore[index, no-any-return]
+    return src[tuple(slice(n) for n in index._array.shape)]
 
 
 def _uncut(part: Tensor, shape: Sequence[int]) -> Tensor:
     """A part of src among zeros, back in src's shape."""
     if part._array.shape == tuple(shape):
         return part
-    whole = _zeros(part, shape)
+    whole = zeros(part, shape)
     whole[tuple(slice(n) for n in part._array.shape)] = part
     return whole
 
 
 def _count(g: Tensor, dim: int, index: Tensor, include_self: bool) -> Tensor:
     """How many values went into each place, at least 1."""
-    ones = _zeros(g, index._array.shape) + 1
-    counts = (_zeros(g, g._array.shape) + include_self).scatter_add_(dim, index, ones)
+    ones = zeros(g, index._array.shape) + 1
+    counts = (zeros(g, g._array.shape) + include_self).scatter_add_(dim, index, ones)
     return counts.masked_fill(counts == 0, 1)
 
 
 def _scatter_reduce_x(
-    g: Tensor, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool, y: Any
+    g: Any, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool, y: Any
 ) -> Tensor:
     if reduce == "sum":
         grad = g
     elif reduce == "mean":
-        grad = g / _count(g, dim, index, include_self)  # type: ignore[operator]
+        grad = g / _count(g, dim, index, include_self)
     elif reduce == "prod":
-        ones = _zeros(g, x._array.shape) + 1
+        ones = zeros(g, x._array.shape) + 1
         grad = g * scatter_reduce(ones, dim, index, src, "prod", include_self=include_self)
     else:
         x_is, _, shares = _shares(x, y, dim, index, src, include_self)
-        return x_is * (g / where(shares == 0, 1, shares))
+        return x_is * (g / where(eq(shares, 0), 1, shares))
     return _without_scattered(grad, dim, index, include_self)
 
 
 def _scatter_reduce_src(
-    g: Tensor, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool, y: Any
+    g: Any, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool, y: Any
 ) -> Tensor:
     if reduce == "sum":
         grad = gather.function(g, dim, index)
     elif reduce == "mean":
-        grad = gather.function(g / _count(g, dim, index, include_self), dim, index)  # type: ignore[operator]
+        grad = gather.function(g / _count(g, dim, index, include_self), dim, index)
     elif reduce == "prod":
         grad = _prod_src(g, x, dim, index, _cut(src, index), include_self, y)
     else:
         _, src_is, shares = _shares(x, y, dim, index, src, include_self)
-        grad = src_is * gather.function(g / shares, dim, index)  # type: ignore[operator]
+        grad = src_is * gather.function(g / shares, dim, index)
     return _uncut(grad, src._array.shape)
 
 
 def _prod_src(g: Tensor, x: Any, dim: int, index: Any, src: Any, include_self: bool, y: Any) -> Any:
     """The product of all but one factor: exact also where one of them is 0."""
     zero = src == 0
-    zeros_at = _zeros(g, g._array.shape).scatter_add_(dim, index, zero.to(g.dtype))
+    zeros_at = zeros(g, g._array.shape).scatter_add_(dim, index, zero.to(g.dtype))
     alone = zero & (zeros_at.gather(dim, index) == 1)
     without = src.masked_fill(alone, 1)
     others = scatter_reduce(x, dim, index, without, "prod", include_self=include_self)
@@ -332,15 +329,15 @@ def _check_parts(x: Array, axis: int, index: Array, source: Array) -> None:
     if index.ndim > 1:
         raise IndexError(
             f"index_add_(): Index is supposed to be a vector, but got dim: {index.ndim} with type: "
-            f"{_kind(index)} and size: {list(index.shape)}"
+            f"{c_name(index)} and size: {list(index.shape)}"
         )
     if index.dtype.name not in ("int64", "int32"):
         raise RuntimeError(
-            f"index_add_(): Expected dtype int32/int64 for index but got: {_kind(index)}"
+            f"index_add_(): Expected dtype int32/int64 for index but got: {c_name(index)}"
         )
     if source.dtype != x.dtype:
         raise RuntimeError(
-            f"index_add_(): self ({_kind(x)}) and source ({_kind(source)}) must have the same "
+            f"index_add_(): self ({c_name(x)}) and source ({c_name(source)}) must have the same "
             "scalar type"
         )
     length = source.shape[axis] if source.ndim else 1
@@ -378,7 +375,7 @@ def _index_add(x: Array, dim: int, index: Array, source: Array, *, alpha: Any = 
 
 def multiplied(x: Array, number: Any) -> Array:
     """An array times a number, in the array's dtype."""
-    return (wrap_array(x) * number)._array.astype(x.dtype, copy=False)  # type: ignore[operator, no-any-return]
+    return mul.function(wrap_array(x), number)._array.astype(x.dtype, copy=False)
 
 
 def _index_copy(x: Array, dim: int, index: Array, source: Array) -> None:
@@ -387,12 +384,12 @@ def _index_copy(x: Array, dim: int, index: Array, source: Array) -> None:
         raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index.ndim})")
     if index.dtype != _INT64:
         raise RuntimeError(
-            f"index_copy_(): Expected a long tensor for index, but got {_kind(index)}"
+            f"index_copy_(): Expected a long tensor for index, but got {c_name(index)}"
         )
     if source.dtype != x.dtype:
         raise RuntimeError(
             "index_copy_(): self and source expected to have the same dtype, but got (self) "
-            f"{_kind(x)} and (source) {_kind(source)}"
+            f"{c_name(x)} and (source) {c_name(source)}"
         )
     if not source.ndim and index.size != 1:
         raise IndexError(
@@ -432,12 +429,13 @@ def _index_fill(x: Array, dim: int, index: Array, value: Any) -> None:
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
     if index.ndim > 1:
         raise RuntimeError("Index has to be a vector/scalar")
-    _check_single("index_fill_", value)
+    check_single("index_fill_", value)
     places = in_range(_vector(index), x.shape[axis] if x.ndim else 1, axis)
-    kernels.index_fill(x, axis, places, _number(x, value))
+    kernels.index_fill(x, axis, places, number_like(x, value))
 
 
-def _check_single(function: str, value: Any) -> None:
+def check_single(function: str, value: Any) -> None:
+    """Refuses a value that is a tensor with dimensions."""
     if isinstance(value, np.ndarray) and value.ndim:
         raise RuntimeError(
             f"{function} only supports a 0-dimensional value tensor, but got tensor with "
@@ -445,13 +443,14 @@ def _check_single(function: str, value: Any) -> None:
         )
 
 
-def _fill_node(stem: str, position: int) -> Callable[..., str]:
+def by_value(stem: str, position: int) -> Callable[..., str]:
+    """What names a node by whether an argument is a tensor."""
     return lambda *arguments: f"{stem}Backward{int(isinstance(arguments[position], Tensor))}"
 
 
 index_select = op(
     _index_select,
-    x=lambda g, x_shape, dim, index: _zeros(g, x_shape).index_add_(dim, index, g),
+    x=lambda g, x_shape, dim, index: zeros(g, x_shape).index_add_(dim, index, g),
 )
 index_add = Update(
     _index_add,
@@ -478,317 +477,15 @@ index_fill = Update(
         "x": lambda g, dim, index: g.index_fill(dim, index, 0),
         "value": lambda g, dim, index: (g - g.index_fill(dim, index, 0)).sum(),
     },
-    node=_fill_node("IndexFill", 3),
+    node=by_value("IndexFill", 3),
 )
 
-# ---------------------------------------------------------------------- masks
-
-
-def _fill_mask(x: Array, mask: Array, value: Any, out: Array | None) -> Array:
-    if mask.dtype != np.bool_:
-        raise RuntimeError(
-            "masked_fill_ only supports boolean masks, but got mask with dtype "
-            f"{_C_TYPES.get(mask.dtype.name, mask.dtype.name)}"
-        )
-    _check_single("masked_fill_", value)
-    if not isinstance(value, int | float | np.generic | np.ndarray):
-        raise TypeError(
-            f"masked_fill(): argument 'value' (position 2) must be Number, "
-            f"not {type_name(type(value))}"
-        )
-    shape = broadcast_shape([mask.shape, x.shape])
-    if out is not None and shape != out.shape:
-        raise RuntimeError(
-            f"output with shape {list(out.shape)} doesn't match the broadcast shape {list(shape)}"
-        )
-    return kernels.masked_fill(x, mask, _number(x, value), out)
-
-
-_C_TYPES = {
-    "float32": "float", "float64": "double", "uint8": "unsigned char", "int8": "signed char",
-    "int16": "short", "int32": "int", "int64": "long",
-}  # fmt: skip
-
-
-class MaskedFill(Update):
-    """A row that fills in place, or broadcasts to a new tensor."""
-
-    def forward(self, arguments: tuple[Any, ...]) -> Any:
-        x, mask, value = arguments
-        value = value._array if isinstance(value, Tensor) else value
-        return _fill_mask(x._array, mask._array, value, None)
-
-
-masked_fill = MaskedFill(
-    lambda x, mask, value: _fill_mask(x, mask, value, x),
-    {
-        "x": lambda g, x_shape, mask: g.masked_fill(mask, 0).sum_to_size(x_shape),
-        "value": lambda g, mask: where(mask, g, 0).sum(),
-    },
-    node=_fill_node("MaskedFill", 2),
-)
-
-
-def _masked_select(x: Array, mask: Array) -> Array:
-    if mask.dtype != np.bool_:
-        raise RuntimeError("masked_select: expected BoolTensor for mask")
-    broadcast_shape([mask.shape, x.shape])
-    return kernels.masked_select(x, mask)
-
-
-def _unselected(g: Tensor, x_shape: Size, mask: Tensor) -> Tensor:
-    shape = broadcast_shape([x_shape, mask._array.shape])
-    return _zeros(g, shape).masked_scatter_(mask, g).sum_to_size(x_shape)  # type: ignore[no-any-return]
-
-
-def _masked_scatter(x: Array, mask: Array, source: Array) -> None:
-    if mask.dtype != np.bool_:
-        raise RuntimeError(
-            f"masked_scatter_ only supports boolean masks, but got mask with dtype {_kind(mask)}"
-        )
-    if x.dtype != source.dtype:
-        raise RuntimeError(
-            "masked_scatter: expected self and source to have same dtypes but got"
-            f"{_kind(x)} and {_kind(source)}"
-        )
-    shape = broadcast_shape([x.shape, mask.shape])
-    if shape != x.shape:
-        raise RuntimeError(
-            f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(shape)}"
-        )
-    cover = np.broadcast_to(mask, x.shape)
-    if kernels.positions(cover).size > source.size:
-        raise RuntimeError("Number of elements of source < number of ones in mask")
-    kernels.masked_scatter(x, cover, source)
-
-
-class MaskedScatter(Update):
-    """A row that writes in place, or to a copy broadcast to the mask."""
-
-    def forward(self, arguments: tuple[Any, ...]) -> Any:
-        x, mask, source = (each._array for each in arguments)
-        target = copying.contiguous(np.broadcast_to(x, broadcast_shape([x.shape, mask.shape])))
-        self._forward(target, mask, source)
-        return target
-
-
-def _selected_source(g: Tensor, mask: Tensor, source_shape: Size) -> Tensor:
-    taken = masked_select.function(g, mask)
-    flat = _zeros(g, (prod(source_shape),))
-    flat[: taken._array.size] = taken
-    return flat.reshape(source_shape)  # type: ignore[no-any-return]
-
-
-masked_select = op(_masked_select, x=_unselected)
-masked_scatter = MaskedScatter(
-    _masked_scatter,
-    {
-        "x": lambda g, x_shape, mask: g.masked_fill(mask, 0).sum_to_size(x_shape),
-        "source": _selected_source,
-    },
-)
-
-# ---------------------------------------------------------------------- positions in C order
-
-
-def _check_positions(function: str, x: Array, index: Array) -> Array:
-    if index.dtype != _INT64:
-        raise RuntimeError(
-            f"{function}(): Expected a long tensor for index, but got {_kind(index)}"
-        )
-    bad = kernels.out_of_range(index, -x.size, x.size)
-    if bad is not None:
-        raise IndexError(
-            f"out of range: tried to access index {bad} on a tensor of {x.size} elements."
-        )
-    return index
-
-
-def _take(x: Array, index: Array) -> Array:
-    return kernels.take(x, _check_positions("take", x, index))
-
-
-def _put(x: Array, index: Array, source: Array, accumulate: bool = False) -> None:
-    if x.dtype != source.dtype:
-        raise RuntimeError(
-            "put_(): self and source expected to have the same dtype, but got self.dtype = "
-            f"{_kind(x)} and source.dtype = {_kind(source)}"
-        )
-    if source.size != index.size:
-        raise IndexError(
-            "put_(): Expected source and index to have the same number of elements, but got "
-            f"source.numel() = {source.size}, index.numel() = {index.size}"
-        )
-    kernels.put(x, _check_positions("put_", x, index), source, accumulate)
-
-
-take = op(_take, x=lambda g, x_shape, index: _zeros(g, x_shape).put_(index, g, accumulate=True))
-put = Update(
-    _put,
-    {
-        "x": lambda g, index, accumulate: (
-            g if accumulate else g.put(index, _zeros(g, index._array.shape))
-        ),
-        "source": lambda g, index, source_shape: g.take(index).reshape(source_shape),
-    },
-)
-
-
-def take_along_dim(
-    input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None
-) -> Tensor:
-    """The elements along a dimension at indices, which broadcast against the other dimensions.
-
-    Without ``dim``, of the elements in C order.
-    """
-    if indices.dtype is not ALIASES["int64"]:
-        raise RuntimeError(
-            "torch.take_along_dim(): dtype of indices should be Long but got "
-            f"{scalar_type(indices.dtype)}"
-        )
-    if dim is None:
-        flat, places = input.reshape(-1), indices.reshape(-1)  # type: ignore[attr-defined]
-        return gather.function(flat, 0, places, out=out)
-    ndim = input._array.ndim
-    if indices._array.ndim != ndim:
-        raise RuntimeError(
-            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
-            f"but got {ndim} dimensions for input, and {indices._array.ndim} dimensions for indices"
-        )
-    axis = normalized_dim(dim, ndim)
-    pairs = [list(each._array.shape) for each in (input, indices)]
-    lengths = [shape.pop(axis) if shape else 1 for shape in pairs]
-    common = list(broadcast_shape(pairs))
-    shapes = [(*common[:axis], n, *common[axis:]) if ndim else () for n in lengths]
-    wide = input.expand(shapes[0])  # type: ignore[attr-defined]
-    places = (indices % lengths[0]).expand(shapes[1])  # type: ignore[operator]
-    return gather.function(wide, axis, places, out=out)
-
-
-# ---------------------------------------------------------------------- where elements are not 0
-
-
-def _nonzero_columns(x: Tensor) -> tuple[Tensor, ...]:
-    array = x._array if x._array.ndim else x._array.reshape(1)
-    return tuple(wrap_array(copying.contiguous(each)) for each in kernels.nonzero(array).T)
-
-
-_nonzero = op(lambda x: kernels.nonzero(x))
-
-
-def nonzero(input: Tensor, *, out: Tensor | None = None, as_tuple: bool = False) -> Any:
-    """Where elements are not 0: int64[n, ndim], or with ``as_tuple`` one tensor per dimension."""
-    if as_tuple:
-        return _nonzero_columns(input)
-    return _nonzero.function(input, out=out)
-
-
-def argwhere(input: Tensor) -> Tensor:
-    """Where elements are not 0: int64[n, ndim]."""
-    return _nonzero.function(input)
-
-
-def where_(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
-    """``input`` where the condition is true, else ``other``; they broadcast.
-
-    Of the condition alone, where it is true: one tensor of indices per dimension.
-    """
-    if input is None and other is None:
-        return _nonzero_columns(condition)
-    if not isinstance(condition, Tensor):
-        must_be_tensor("where", "condition", 1, condition)
-    if condition.dtype.name != "bool":
-        raise RuntimeError(
-            "where expected condition to be a boolean tensor, but got a tensor with dtype "
-            f"{scalar_type(condition.dtype)}"
-        )
-    if input is None or other is None:
-        raise TypeError(
-            "where() received an invalid combination of arguments - got (Tensor, Tensor)"
-        )
-    return where.function(condition, input, other, out=out)
-
-
-def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
-    """The tensor where the condition is true, else ``other``."""
-    return where_(condition, self, other)  # type: ignore[no-any-return]
-
-
-# ---------------------------------------------------------------------- views' counterparts
-
-
-def _scatter_part(view: Callable[..., Array]) -> Callable[..., None]:
-    """A function that writes to a view."""
-
-    def change(x: Array, src: Array, *where: Any) -> None:
-        part = view(x, *where)
-        if part.shape != src.shape:
-            raise RuntimeError(
-                "expected src to have a size equal to the slice of self. src size = "
-                f"{list(src.shape)}, slice size = {list(part.shape)}"
-            )
-        copying.copy_into(part, src)
-
-    return change
-
-
-def _write_select(x: Array, src: Array, dim: int, index: int) -> None:
-    _scatter_part(select._forward)(x, src, dim, index)
-
-
-def _write_slice(
-    x: Array,
-    src: Array,
-    dim: int = 0,
-    start: int | None = None,
-    end: int | None = None,
-    step: int = 1,
-) -> None:
-    _scatter_part(slice_._forward)(x, src, dim, start, end, step)
-
-
-def _write_diagonal(x: Array, src: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> None:
-    _scatter_part(diagonal._forward)(x, src, offset, dim1, dim2)
-
-
-select_scatter = Update(
-    _write_select,
-    {
-        "x": lambda g, src_shape, dim, index: g.select_scatter(_zeros(g, src_shape), dim, index),
-        "src": lambda g, dim, index: g.select(dim, index),
-    },
-)
-slice_scatter = Update(
-    _write_slice,
-    {
-        "x": lambda g, src_shape, dim, start, end, step: g.slice_scatter(
-            _zeros(g, src_shape), dim, start, end, step
-        ),
-        "src": lambda g, dim, start, end, step: slice_(g, dim, start, end, step),
-    },
-)
-diagonal_scatter = Update(
-    _write_diagonal,
-    {
-        "x": lambda g, src_shape, offset, dim1, dim2: g.diagonal_scatter(
-            _zeros(g, src_shape), offset, dim1, dim2
-        ),
-        "src": lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2),
-    },
-)
-
-for row in (gather, index_select, masked_select, take):
+for row in (gather, index_select):
     row.out_may_share = False
 register_rows(globals())
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {"scatter": _scatter_call(inplace=False)}
+METHODS: dict[str, Callable[..., Any]] = {
     "scatter": _scatter_call(inplace=False),
-    "take_along_dim": take_along_dim,
-    "nonzero": nonzero,
-    "argwhere": argwhere,
-    "where": where_,
-}
-METHODS: dict[str, Callable[..., Any]] = FUNCTIONS | {
     "scatter_": _scatter_call(inplace=True),
-    "where": _where_method,
 }

@@ -64,16 +64,15 @@ def parsed(x: Tensor, index: Any) -> tuple[Key, list[Tensor | None]]:
             key.append(None)
             place += 1
         else:
+            indices += [None] * (place - covered)
             if isinstance(item, bool):
                 key.append(None)
-                item = wrap_array(np.zeros(int(item), _INT64))
-                width = 1
+                indices.append(wrap_array(np.zeros(int(item), _INT64)))
+                place += 1
             else:
                 key += [_WHOLE] * span
-                width = span
-            indices += [None] * (place - covered)
-            indices.append(item)
-            place += width
+                indices.append(item)
+                place += span
             covered = place
         dim += span
     return tuple(key), indices
@@ -219,8 +218,6 @@ def in_range(index: Array, size: int, dim: int) -> Array:
     """The indices with negative ones counted from the end; IndexError for those out of range."""
     if kernels.out_of_range(index, 0, size) is None:
         return index
-    if not size:
-        raise IndexError("index is out of bounds for dimension with size 0")
     bad = kernels.out_of_range(index, -size, size)
     if bad is not None:
         _out_of_bounds(bad, dim, size)
@@ -254,6 +251,8 @@ class _Places:
         self.ndim = len(shape)
         self.before = self.dims[0] if together else 0
         self.shape = (*rest[: self.before], *shape, *rest[self.before :])
+        if 0 not in shape and any(x.shape[dim] == 0 for dim in self.dims):
+            raise IndexError("index is out of bounds for dimension with size 0")
         if 0 not in self.shape:
             self.arrays = [
                 in_range(each, x.shape[dim], place)
@@ -261,7 +260,7 @@ class _Places:
             ]
 
     def in_front(self, x: Array) -> Array:
-        """x with the indexed dimensions in front."""
+        """X with the indexed dimensions in front."""
         return x.transpose(self.dims + [axis for axis in range(x.ndim) if axis not in self.dims])
 
     def moved(self, values: Array, back: bool) -> Array:
@@ -274,7 +273,7 @@ class _Places:
 
 def _index(x: Array, indices: Sequence[Any]) -> Array:
     mask = _only_mask(indices)
-    if mask is not None and mask.shape == x.shape:
+    if mask is not None and len(indices) == 1 and mask.shape == x.shape:
         return kernels.masked_select(x, mask)
     places = _Places(x, indices)
     if 0 in places.shape:
@@ -412,7 +411,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         if indices:
             trimmed = _trimmed_shape(value._array)
             if trimmed != value._array.shape:
-                value = value.reshape(trimmed)  # type: ignore[attr-defined]
+                value = value.reshape(trimmed)
             index_put.inplace(part, indices, value)
         elif part._array.shape == value._array.shape:
             part.copy_(value)  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from ..tensor import Tensor, normalized_dim, wrap_array
 from .elementwise import operands_dtype
 from .signature import spread
 from .table import op, register_rows
-from .views import view_of
+from .views import view, view_of
 
 Array = np.ndarray[Any, Any]
 
@@ -68,16 +68,17 @@ def _unbind(x: Array, dim: int = 0) -> tuple[Array, ...]:
             if dim in (0, -1)
             else f"Dimension out of range (expected to be in range of [-1, 0], but got {dim})"
         )
-    lead = (slice(None),) * normalized_dim(dim, x.ndim)
-    return tuple(x[(*lead, index, ...)] for index in range(x.shape[len(lead)]))
+    axis = normalized_dim(dim, x.ndim)
+    lead = (slice(None),) * axis
+    return tuple([x[(*lead, index, ...)] for index in range(x.shape[axis])])
 
 
 def joined(grads: Sequence[Tensor | None], shape: Size, dim: int, lengths: Sequence[int]) -> Tensor:
     """The gradients of the parts of a tensor along a dimension, put together."""
     axis = normalized_dim(dim, len(shape))
-    like = next(grad for grad in grads if grad is not None)
+    like: Any = next(grad for grad in grads if grad is not None)
     parts = [
-        like.new_zeros((*shape[:axis], n, *shape[axis + 1 :])) if grad is None else grad  # type: ignore[attr-defined]
+        like.new_zeros((*shape[:axis], n, *shape[axis + 1 :])) if grad is None else grad
         for grad, n in zip(grads, lengths, strict=True)
     ]
     return cat(parts, axis)
@@ -91,8 +92,9 @@ def _joined_split(g: Any, x_shape: Size, split_size: int, dim: int) -> Tensor:
 def _stacked(g: Any, x_shape: Size, dim: int) -> Tensor:
     """The gradients of the slices of a tensor, put together."""
     grads = _listed(g)
-    like = next(grad for grad in grads if grad is not None)
-    return stack([like.new_zeros(like.shape) if grad is None else grad for grad in grads], dim)  # type: ignore[attr-defined]
+    like: Any = next(grad for grad in grads if grad is not None)
+    zeros = like.new_zeros(like.shape)
+    return stack([zeros if grad is None else grad for grad in grads], dim)
 
 
 def _listed(g: Any) -> Sequence[Tensor | None]:
@@ -108,7 +110,9 @@ unbind = view_of(_unbind, x=_stacked)
 
 
 def split_(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Views of parts of a tensor along a dimension: of one size, but for the last, or of given sizes.
+    """Views of parts of a tensor along a dimension, of one size or of given sizes.
+
+    The last of one size may be smaller.
 
     Raises RuntimeError for sizes that do not sum to the dimension's.
     """
@@ -123,7 +127,7 @@ def split_(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[T
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most ``chunks`` views of parts of equal size along a dimension; the last may be smaller."""
+    """At most ``chunks`` views of parts along a dimension, equal in size but for the last."""
     if not input._array.ndim:
         raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     if chunks <= 0:
@@ -159,28 +163,28 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
 
 
 def _along(name: str, dim: int, least: int) -> Callable[..., tuple[Tensor, ...]]:
-    """hsplit and its kin: tensor_split along a fixed dimension."""
+    """Hsplit and its kin: tensor_split along a fixed dimension."""
 
-    def parts(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    def function(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
         ndim = input._array.ndim
         if ndim < least:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {least} dimension{'s' * (least > 1)}, "
-                f"but got a tensor with {ndim} dimensions!"
+                f"torch.{name} requires a tensor with at least {least} "
+                f"dimension{'s' * (least > 1)}, but got a tensor with {ndim} dimensions!"
             )
         axis = 0 if ndim == 1 else dim
         length = input._array.shape[axis]
-        if isinstance(indices_or_sections, int):
-            if indices_or_sections <= 0 or length % indices_or_sections:
-                raise RuntimeError(
-                    f"torch.{name} attempted to split along dimension {axis}, but the size of the "
-                    f"dimension {length} is not divisible by the split_size {indices_or_sections}!"
-                )
-        return tensor_split(input, indices_or_sections, axis)
+        parts = indices_or_sections
+        if isinstance(parts, int) and (parts <= 0 or length % parts):
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {axis}, but the size of the "
+                f"dimension {length} is not divisible by the split_size {parts}!"
+            )
+        return tensor_split(input, parts, axis)
 
-    parts.__name__ = parts.__qualname__ = name
-    parts.__doc__ = f"Views of parts of a tensor along dimension {dim}."
-    return parts
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"Views of parts of a tensor along dimension {dim}."
+    return function
 
 
 # ---------------------------------------------------------------------- joining
@@ -224,7 +228,8 @@ def _cat(tensors: list[Array], dim: int = 0) -> Array:
             at = next(k for k in range(x.ndim) if k != axis and x.shape[k] != first.shape[k])
             raise RuntimeError(
                 f"Sizes of tensors must match except in dimension {axis}. Expected size "
-                f"{first.shape[at]} but got size {x.shape[at]} for tensor number {place} in the list."
+                f"{first.shape[at]} but got size {x.shape[at]} for tensor number {place} in the "
+                "list."
             )
     arrays = [x for _, x in parts]
     length = sum(x.shape[axis] for x in arrays)
@@ -331,8 +336,7 @@ def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Ten
     if not tensors:
         raise RuntimeError("column_stack expects a non-empty TensorList")
     columns = [
-        each.reshape(each.numel(), 1) if each._array.ndim <= 1 else each  # type: ignore[attr-defined]
-        for each in tensors
+        view.function(each, each.numel(), 1) if each._array.ndim <= 1 else each for each in tensors
     ]
     return cat.function(columns, 1, out=out)
 

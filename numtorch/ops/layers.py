@@ -16,7 +16,7 @@ from .apply import scalar_type, write
 from .linear import matmul as product
 from .linear import mm
 from .signature import must_be_tensor
-from .table import op, register_rows
+from .table import Op, op, register_rows
 from .views import expanded_size
 
 Array = np.ndarray[Any, Any]
@@ -186,7 +186,7 @@ _embedding = op(
         g, indices, weight_shape[0], padding_idx, scale_grad_by_freq
     ),
 )
-_embedding_backward = op(
+_embedding_backward: Op = op(
     _embedding_backward_forward,
     node="EmbeddingDenseBackwardBackward0",
     grad=_embedding_again,
@@ -286,10 +286,53 @@ def _constant_pad_forward(x: Array, pad: Sequence[int], value: float = 0) -> Arr
     return out
 
 
-constant_pad_nd = op(
+constant_pad_nd: Op = op(
     _constant_pad_forward,
     x=lambda g, pad: constant_pad_nd(g, [-amount for amount in pad]),
 )
+
+
+def _places(size: int, before: int, after: int, mode: str) -> Array:
+    """Which element of a dimension stands at each place of the padded dimension.
+
+    Raises RuntimeError where the padding would repeat the dimension more than once.
+    """
+    places = np.arange(-before, size + after)
+    if mode == "replicate":
+        return places.clip(0, max(size - 1, 0))
+    if mode == "circular":
+        if max(before, after) > size:
+            raise RuntimeError("Padding value causes wrapping around more than once.")
+        start = max(-before, 0)
+        kept = size - start - max(-after, 0)
+        return start + np.arange(-max(before, 0), kept + max(after, 0)) % max(kept, 1)
+    if max(before, after) >= size:
+        raise RuntimeError(
+            "Argument #4: Padding size should be less than the corresponding input dimension, "
+            f"but got: padding ({before}, {after}) at a dimension of size {size}"
+        )
+    return (size - 1) - abs((size - 1) - abs(places))
+
+
+def pad_from_within(input: Any, pad: Sequence[int], mode: str) -> Tensor:
+    """Pads with elements of the input: mirrored ("reflect"), the last ("replicate"), "circular".
+
+    Raises NotImplementedError for other modes, and for more dimensions than PyTorch takes.
+    """
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    dims = len(pad) // 2
+    if len(pad) % 2 or input.ndim not in (dims + 1, dims + 2) or not 1 <= dims <= 3:
+        raise NotImplementedError(
+            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now"
+        )
+    for place in range(dims):
+        axis = input.ndim - 1 - place
+        before, after = _amounts(pad, place)
+        places = _places(input.size(axis), before, after, mode)
+        input = input.index_select(axis, wrap(places, int64))
+    return input
+
 
 FUNCTIONS = {"bilinear": bilinear, "embedding": embedding}
 

@@ -57,8 +57,8 @@ def _layer_norm_forward(
                 "mixed dtype (CPU): expect parameter to have scalar type of "
                 + scalar_type(from_numpy_dtype(x.dtype))
             )
-    flat = [None if each is None else each.reshape(-1) for each in (weight, bias)]
-    y, mean, rstd = norm.layer_norm(_rows(x, len(normalized_shape)), *flat, eps)
+    gain, shift = (None if each is None else each.reshape(-1) for each in (weight, bias))
+    y, mean, rstd = norm.layer_norm(_rows(x, len(normalized_shape)), gain, shift, eps)
     return y.reshape(x.shape), mean, rstd
 
 
@@ -110,8 +110,10 @@ def _layer_norm_weight(
     if mode.recording:
         normalised = _Statistics(x, _dims(normalized_shape), eps).normalised
         return (g * normalised).sum_to_size(tuple(normalized_shape))
-    rows = [_rows(each._array, len(normalized_shape)) for each in (g, x)]
-    grad, _ = norm.layer_norm_backward_weights(*rows, mean._array, rstd._array)
+    dims = len(normalized_shape)
+    grad, _ = norm.layer_norm_backward_weights(
+        _rows(g._array, dims), _rows(x._array, dims), mean._array, rstd._array
+    )
     return wrap_array(grad.reshape(tuple(normalized_shape)))
 
 

@@ -66,8 +66,8 @@ class ReducedOp(PointwiseOp):
         """The gradients, each element getting its share of the incoming one."""
         if values[-1] == "mean":
             shapes = [x._array.shape for x in values if isinstance(x, Tensor)]
-            (g,) = grads
-            grads = [g / max(prod(np.broadcast_shapes(*shapes)), 1)]  # type: ignore[operator]
+            g: Any = grads[0]
+            grads = [g / max(prod(np.broadcast_shapes(*shapes)), 1)]
         return super().backward(node, grads, values, create_graph)
 
 

@@ -382,6 +382,8 @@ def isclose(
         close = close | ((input != input) & (other != other))
     if rtol == 0 and atol == 0:
         return close
+    if input.dtype.category == 0:
+        input, other = input * 1.0, other * 1.0
     allowed = atol + (rtol * other).abs()
     difference = (input - other).abs()
     return close | (difference.isfinite() & (difference <= allowed))

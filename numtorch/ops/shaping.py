@@ -14,7 +14,7 @@ from numtorch_kernels import copying, index, memory
 from ..autograd.inplace import alias, check_inplace
 from ..autograd.mode import mode
 from ..size import Size, contiguous_format
-from ..tensor import Tensor, normalized_dim, wrap_array
+from ..tensor import Tensor, normalized_dim, out_of_range, wrap_array
 from .apply import record
 from .conversion import clone
 from .signature import spread
@@ -166,7 +166,7 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sum over the dimensions that were broadcast from a size."""
     shape, wanted = self._array.shape, tuple(spread(size))
     if not wanted:
-        return self.sum()  # type: ignore[attr-defined, no-any-return]
+        return self.sum()
     if shape == wanted:
         return self
     missing = len(shape) - len(wanted)
@@ -266,7 +266,8 @@ def _reversed(self: Tensor) -> Tensor:
 
 def _warn_scalar(name: str) -> None:
     warnings.warn(
-        f"Tensor.{name} is deprecated on 0-D tensors. This function is the identity in these cases.",
+        f"Tensor.{name} is deprecated on 0-D tensors. This function is the identity in these "
+        "cases.",
         stacklevel=3,
     )
 
@@ -323,6 +324,10 @@ def _roll(x: Array, shifts: Any, dims: Any = ()) -> Array:
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(moves)}, dims:{len(axes)}"
         )
+    if not x.ndim:
+        raise IndexError(f"Dimension specified as {axes[0]} but tensor has no dimensions")
+    if not x.size:
+        return copying.contiguous(x)
     return copying.roll(x, moves, tuple(normalized_dim(dim, x.ndim) for dim in axes))
 
 
@@ -418,12 +423,14 @@ def repeat_interleave(
         return wrap_array(index.repeat_interleave(np.arange(counts.size), counts, 0))
     if dim is None:
         input, dim = flatten(input), 0
-    shape = input._array.shape or (1,)
+    shape = input._array.shape
+    if not shape:
+        out_of_range(1, 1)
     axis = normalized_dim(dim, len(shape))
     if isinstance(repeats, int):
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
-        wide = unsqueeze.function(reshape(input, shape), axis + 1)
+        wide = unsqueeze.function(input, axis + 1)
         wide = expand.function(wide, *shape[: axis + 1], repeats, *shape[axis + 1 :])
         copy = clone.function(wide, memory_format=contiguous_format)
         return flatten(copy, axis, axis + 1)
@@ -497,6 +504,12 @@ def diag(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tens
     return result if out is None else out.copy_(result)  # type: ignore[attr-defined]
 
 
+def _on_diagonal(g: Any, x_shape: Size, offset: int) -> Tensor:
+    whole = g.new_zeros(x_shape)
+    whole.diagonal(offset).copy_(g)
+    return whole
+
+
 flip = op(_flip, x=lambda g, dims: g.flip(dims))
 roll = op(_roll, x=lambda g, shifts, dims: g.roll(_negated(shifts), dims))
 repeat = op(_repeat, x=_summed_repeats)
@@ -506,14 +519,8 @@ diag_embed = op(_diag_embed, x=lambda g, offset, dim1, dim2: g.diagonal(offset, 
 _diagonal_copy = op(
     lambda x, offset: copying.contiguous(_diagonal_of(x, offset, 0, 1)),
     node="DiagonalBackward0_copy",
-    x=lambda g, x_shape, offset: _on_diagonal(g, x_shape, offset),
+    x=_on_diagonal,
 )
-
-
-def _on_diagonal(g: Tensor, shape: Size, offset: int) -> Tensor:
-    whole = g.new_zeros(shape)  # type: ignore[attr-defined]
-    whole.diagonal(offset).copy_(g)
-    return whole
 
 
 # ---------------------------------------------------------------------- changes of shape in place

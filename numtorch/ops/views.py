@@ -70,7 +70,7 @@ def _check_strided(
             "as_strided: Negative strides are not supported at the moment, "
             f"got strides: {list(stride)}"
         )
-    if offset < 0 or offset + extent(size, stride) > held:
+    if 0 not in size and (offset < 0 or offset + extent(size, stride) > held):
         raise RuntimeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and "
             f"itemsize {itemsize} requiring a storage size of "

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from numtorch_kernels import diskcache
-
 from processes import RESULT, environment, output, run, start
 
 COUNTED = RESULT + "print(len(compiled))\n"
@@ -68,6 +67,7 @@ def test_damaged_files_are_compiled_anew(filled: tuple[Path, str], tmp_path: Pat
     assert run(COUNTED, environment(cache)) == filled[1] + "0\n"
 
 
+@pytest.mark.slow
 def test_eight_processes_fill_an_empty_cache(filled: tuple[Path, str], tmp_path: Path) -> None:
     cache = tmp_path / "deep" / "cache"
     processes = [start(RESULT, environment(cache)) for _ in range(8)]

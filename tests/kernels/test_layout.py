@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numtorch_kernels.layout import aligned, broadcast_strides, memory_order, merge, result
+from numtorch_kernels.layout import (
+    aligned,
+    broadcast_strides,
+    memory_order,
+    merge,
+    result,
+    with_long_rows,
+)
 
 F4 = np.dtype("f4")
 
@@ -23,7 +30,7 @@ def views(draw: st.DrawFn) -> Any:
     if shape and draw(st.booleans()):
         axis = draw(st.integers(0, len(shape) - 1))
         first = np.take(array, [0], axis)
-        wide = array.shape[:axis] + (3,) + array.shape[axis + 1 :]
+        wide = (*array.shape[:axis], 3, *array.shape[axis + 1 :])
         array = np.broadcast_to(first, wide)
     return array
 
@@ -32,7 +39,8 @@ def addresses(sizes: list[int], strides: list[int]) -> list[int]:
     """The offsets that a nest of loops visits."""
     places = np.zeros(sizes, int)
     for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
-        places += (np.arange(size) * stride).reshape([-1 if k == axis else 1 for k in range(len(sizes))])
+        shape = [-1 if k == axis else 1 for k in range(len(sizes))]
+        places += (np.arange(size) * stride).reshape(shape)
     return places.ravel().tolist()
 
 
@@ -56,7 +64,7 @@ def test_merged_dimensions_visit_the_same_pairs(x: Any, y: Any) -> None:
 def test_merge() -> None:
     assert merge((), [[], []]) == ([1], [[0], [0]])
     assert merge((2, 3, 4), [[48, 16, 4]]) == ([24], [[4]])
-    assert merge((2, 3, 4), [[48, 16, 4], [0, 0, 4]]) == ([6, 4], [[16, 4], [0, 4]])
+    assert merge((2, 3, 4), [[0, 0, 4], [48, 16, 4]]) == ([6, 4], [[0, 4], [16, 4]])
     assert merge((3, 2), [[4, 12], [4, 12]]) == ([6], [[4], [4]])
     assert merge((1, 5, 1), [[99, 4, 7]]) == ([5], [[4]])
 
@@ -79,7 +87,6 @@ def test_a_short_last_dimension_gives_way_to_a_long_one() -> None:
         np.broadcast_to(np.zeros((4, 1), F4), (2, 4, 3)),
         np.zeros((1, 1), F4),
         np.zeros((), F4),
-        np.zeros((0, 3), F4),
     ],
     ids=lambda array: f"{array.shape}{array.strides}",
 )
@@ -110,3 +117,23 @@ def test_aligned() -> None:
     pairs = np.zeros(3, np.dtype([("a", "u1"), ("b", "f4")]))
     pairs["b"] = x[:3]
     np.testing.assert_array_equal(aligned(pairs["b"]), x[:3])
+
+
+@pytest.mark.parametrize("shape", [(1000, 3), (256, 1, 9, 3), (513, 31), (7, 2), (400, 1)])
+@pytest.mark.parametrize("numbers", [(), (1,), (1, 1)])
+def test_long_rows_are_the_same_elements(shape: tuple[int, ...], numbers: tuple[int, ...]) -> None:
+    whole, row = np.random.standard_normal(shape), np.random.standard_normal(shape[-1])
+    number, out = np.full(numbers, 2.0), np.zeros(shape)
+    for x, y, z, target in with_long_rows([whole, row, number, out]):
+        np.add(x * z, y, out=target)
+    np.testing.assert_array_equal(out, whole * 2 + row)
+
+
+def test_long_rows() -> None:
+    x, row = np.zeros((65536, 3)), np.zeros(3)
+    shapes = [[each.shape for each in part] for part in with_long_rows([x, row, x])]
+    assert shapes == [[(385, 510), (510,), (385, 510)], [(86, 3), (3,), (86, 3)]]
+    others = [[x, x], [x, x[:, :1], x], [x.T, np.zeros(65536), x.T], [row, row]]
+    others += [[np.zeros((9, 40)), np.zeros(40), np.zeros((9, 40))], [x[::2], row, x[::2].copy()]]
+    for operands in others:
+        assert all(a is b for a, b in zip(*with_long_rows(operands), operands, strict=True))

@@ -82,7 +82,7 @@ def test_small_arrays_are_not_pooled() -> None:
         lambda x: x.T[1:][2:],
         lambda x: x.view(np.int32)[0],
         lambda x: np.broadcast_to(x[0], (7, 1 << 10)),
-        lambda x: memoryview(x),
+        memoryview,
         lambda x: np.lib.stride_tricks.as_strided(x, (2,), (8,)),
         lambda x: np.frombuffer(x, np.uint8),
         lambda x: x.flat,

@@ -143,12 +143,15 @@ def test_spread(dtype):
         x = data + 1000
         n = math.prod(x.shape[axis] for axis in axes)
         exact = x.astype(np.longdouble)
+        deviations = exact - exact.mean(axes, keepdims=True)
+        blur = (1000 * np.finfo(dtype).eps) ** 2  # of the mean, which is rounded
         for correction in (0, 1, 0.5):
-            scale = 1 / (n - correction)
-            mean = exact.mean(axes, keepdims=True)
-            expected = (((exact - mean) ** 2).sum(axes) * scale).astype(dtype)
-            check(reduce.var(x, axes, correction), expected, dtype, 10 * TOLERANCE[dtype])
-            check(reduce.std(x, axes, correction), expected**0.5, dtype, 10 * TOLERANCE[dtype])
+            expected = (deviations**2).sum(axes) / (n - correction)
+            tolerance = 10 * TOLERANCE[dtype]
+            check(reduce.var(x, axes, correction), expected, dtype, 1, tolerance * expected + blur)
+            expected = expected**0.5
+            scale = tolerance * expected + blur**0.5
+            check(reduce.std(x, axes, correction), expected, dtype, 1, scale)
         var, mean = reduce.var_mean(x, axes, keepdims=True)
         np.testing.assert_array_equal(var, reduce.var(x, axes, keepdims=True))
         np.testing.assert_array_equal(mean, reduce.mean(x, axes, keepdims=True))
@@ -186,7 +189,9 @@ def test_logsumexp(oracle, dtype):
     np.testing.assert_array_equal(reduce.logsumexp(wide, (1,)), [-inf, inf, inf, nan])
 
 
-@pytest.mark.parametrize("shape", [(1 << 20,), (1 << 17, 8), (8, 1 << 17), (1 << 10, 1 << 10)])
+@pytest.mark.parametrize(
+    "shape", [(1 << 20,), (1 << 17, 8), (40, 1 << 15), (1000, 300), (300, 1000)]
+)
 def test_sums_are_as_accurate_as_pairwise_ones(shape):
     x = np.random.rand(*shape).astype(np.float32)
     for axis in range(x.ndim):
@@ -196,7 +201,7 @@ def test_sums_are_as_accurate_as_pairwise_ones(shape):
         def error(found, exact=exact):
             return np.sqrt(np.mean((found / exact - 1) ** 2))
 
-        assert error(reduce.sum(x, (axis,))) <= max(1.5 * error(pairwise), 4e-8)
+        assert error(reduce.sum(x, (axis,))) <= max(1.2 * error(pairwise), 4e-8)
 
 
 @pytest.mark.parametrize(
@@ -213,10 +218,10 @@ def test_threads_change_no_bit(thread_counts, shape):
             assert found[0] == found[1]
 
 
-def test_unaligned_and_foreign_arrays():
+def test_unaligned_arrays():
     packed = np.zeros(50, np.dtype([("a", "i1"), ("b", "f4"), ("c", "f8")]))
     packed["b"], packed["c"] = np.arange(50), np.arange(50)
-    for x in (packed["b"], packed["c"], np.arange(50, dtype=">f4"), np.arange(50, dtype=">i8")):
+    for x in (packed["b"], packed["c"]):
         for rows in (x, x.reshape(5, 10)):
             axes = (rows.ndim - 1,)
             np.testing.assert_array_equal(reduce.sum(rows, axes), rows.sum(-1))

@@ -82,7 +82,8 @@ CODE = {
     "threads": """
 from concurrent.futures import ThreadPoolExecutor
 with ThreadPoolExecutor(10) as pool:
-    results = [[float(each) for each in result] for result in pool.map(lambda _: compute(), range(30))]
+    computed = pool.map(lambda _: compute(), range(30))
+    results = [[float(each) for each in result] for result in computed]
 assert all(result == results[0] for result in results)
 print(results[0])
 """,

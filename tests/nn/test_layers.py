@@ -130,6 +130,7 @@ def test_gradients_of_gradients():
     classes = torch.tensor([0, 3, 1])
     weight = torch.rand(2, 4, dtype=torch.float64, requires_grad=True)
     gain = torch.rand(4, dtype=torch.float64, requires_grad=True)
+    shift = torch.rand(4, dtype=torch.float64, requires_grad=True)
     cases = {
         "softmax": (lambda x: F.softmax(x, 1), (x,)),
         "log_softmax": (lambda x: F.log_softmax(x, 0), (x,)),
@@ -146,7 +147,7 @@ def test_gradients_of_gradients():
         "softplus": (F.softplus, (x,)),
         "glu": (F.glu, (x,)),
         "linear": (F.linear, (x, weight)),
-        "layer_norm": (lambda x, w, b: F.layer_norm(x, (4,), w, b), (x, gain, gain * 1)),
+        "layer_norm": (lambda x, w, b: F.layer_norm(x, (4,), w, b), (x, gain, shift)),
         "rms_norm": (lambda x, w: F.rms_norm(x, (4,), w), (x, gain)),
         "embedding": (lambda w: F.embedding(torch.tensor([1, 0, 1]), w), (weight,)),
         "pad": (lambda x: F.pad(x, (1, 2, -1, 0)), (x,)),
@@ -278,6 +279,9 @@ def test_functions(oracle):
         lambda t, F, x: F.cosine_similarity(x, x.flip(0)),
         lambda t, F, x: F.pairwise_distance(x, x.flip(0)),
         lambda t, F, x: F.pad(x, (1, 2, 0, 1), value=2.0),
+        lambda t, F, x: F.pad(x, (2, 3), mode="reflect"),
+        lambda t, F, x: F.pad(x, (4, -1), mode="replicate"),
+        lambda t, F, x: F.pad(x, (4, 1), mode="circular"),
         lambda t, F, x: F.one_hot(t.tensor([[0, 2], [1, 1]]), 4),
         lambda t, F, x: F.bilinear(x, x, t.ones(2, 4, 4)),
         lambda t, F, x: F.scaled_dot_product_attention(x, x, x, is_causal=True),

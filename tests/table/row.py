@@ -102,7 +102,8 @@ class Row:
     gradient: bool = True  # whether PyTorch differentiates it
     second: bool = True  # and its derivative
     special: int = 0  # of a function of scalars: of how many
-    integers: tuple[int, ...] = ()  # special integers; of dtypes["int64"]
+    integers: tuple[int, ...] = ()  # the special values of int64
+    signed_zeros: bool = True  # whether PyTorch's own results agree on the sign of a zero
     promotes: bool = False  # whether operands of several dtypes have a common one
     layouts: bool = True  # whether results must not depend on the memory layout of the inputs
     inplace: bool = True
@@ -160,13 +161,16 @@ def binary(name: str, low: float = -3, high: float = 3, least: float | None = No
 
 
 SPECIAL_FLOATS = (
-    *(float(x) for x in ("nan", "inf", "-inf", "0", "-0.0", "1", "-1", "0.5", "-2.5", "3", "1e-40")),
-    *(float(x) for x in ("1e-8", "88", "-88", "1e10", "-3e38", "2.5")),
+    *(float(x) for x in ("nan", "inf", "-inf", "0", "-0.0", "1", "-1", "0.5", "-2.5", "3", "2.5")),
+    *(float(x) for x in ("1e-8", "88", "-88", "1e10", "-3e38")),
 )
+SUBNORMAL = 1e-40  # of which PyTorch's vectorised functions of two numbers know nothing
 
 
 def special_arrays(row: Row, dtype: str) -> Iterator[Array]:
     """The special values for each operand: every combination of them."""
     values: tuple[Any, ...] = row.integers if dtype == "int64" else SPECIAL_FLOATS
+    if row.special == 1 and dtype != "int64":
+        values += (SUBNORMAL,)
     for operand in zip(*itertools.product(values, repeat=row.special), strict=True):
         yield np.array(operand, dtype)

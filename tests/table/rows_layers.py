@@ -7,7 +7,6 @@ from .row import FLOATS, Call, Make, Row, unary
 ACTIVATIONS = (
     "celu",
     "elu",
-    "gelu",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -20,7 +19,6 @@ ACTIVATIONS = (
     "selu",
     "silu",
     "softplus",
-    "softshrink",
     "softsign",
     "tanhshrink",
 )
@@ -75,7 +73,11 @@ ROWS = [
         unary(name, path=f"nn.functional.{name}", dtypes=FLOATS, inplace=False)
         for name in ACTIVATIONS
     ],
-    _layer("gelu", lambda make: [Call(make(3, 4), approximate="tanh")], special=0),
+    unary(  # PyTorch's float32 kernel gives nan for infinity
+        "gelu", path="nn.functional.gelu", dtypes=("float64",), inplace=False
+    ),
+    unary("softshrink", path="nn.functional.softshrink", dtypes=FLOATS, signed_zeros=False),
+    _layer("gelu", lambda make: [Call(make(3, 4)), Call(make(3, 4), approximate="tanh")]),
     _layer("threshold", lambda make: [Call(make(3, 4), 0.5, 7.0)]),
     _layer("prelu", lambda make: [Call(make(2, 3), make(1)), Call(make(2, 3, 4), make(3))]),
     _layer("glu", lambda make: [Call(make(3, 4)), Call(make(4, 3), 0)]),
@@ -107,6 +109,11 @@ ROWS = [
             Call(make(2, 3, 4), (3, 4), make(3, 4), make(3, 4)),
             Call(make(3, 4), (4,), make(4), eps=1e-3),
         ],
+    ),
+    Row(
+        name="constant_pad_nd",
+        calls=lambda make: [Call(make(2, 3), (1, 2)), Call(make(2, 3), (1, -1, 0, 2), 7)],
+        inplace=False,
     ),
     _layer(
         "embedding",

@@ -82,6 +82,7 @@ def default_convert(data: Any) -> Any:
 
 def _rebuilt(model: Any, values: Any) -> Any:
     """A mapping or sequence of the class of a model, if its class can be made of the values."""
+    result: Any
     try:
         if isinstance(model, MutableMapping):
             result = copy.copy(model)

@@ -73,19 +73,20 @@ class DataLoader:
                 "batch_size=None option disables auto-batching and is mutually exclusive with "
                 "drop_last"
             )
-        if sampler is None:
+        order: Any = sampler
+        if order is None:
             if isinstance(dataset, IterableDataset):
-                sampler = _Forever()
+                order = _Forever()
             elif shuffle:
-                sampler = RandomSampler(dataset, generator=generator)
+                order = RandomSampler(dataset, generator=generator)
             else:
-                sampler = SequentialSampler(dataset)
+                order = SequentialSampler(dataset)
         if batch_size is not None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            batch_sampler = BatchSampler(order, batch_size, drop_last)
         self.dataset = dataset
         self.batch_size = batch_size
         self.drop_last = drop_last
-        self.sampler = sampler
+        self.sampler = order
         self.batch_sampler = batch_sampler
         self.num_workers = num_workers
         self.pin_memory = pin_memory
