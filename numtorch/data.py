@@ -125,9 +125,7 @@ def _refuse_uneven(data: Any, shape: Sequence[int], dim: int = 0) -> None:
     if not _is_sequence(data):
         raise TypeError("not a sequence")
     if len(data) != shape[dim]:
-        raise ValueError(
-            f"expected sequence of length {shape[dim]} at dim {dim} (got {len(data)})"
-        )
+        raise ValueError(f"expected sequence of length {shape[dim]} at dim {dim} (got {len(data)})")
     for each in data:
         _refuse_uneven(each, shape, dim + 1)
 

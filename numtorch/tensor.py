@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -348,7 +349,10 @@ class Tensor:
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         if self._needs_grad and value.dtype.category != 2:
-            raise RuntimeError("data set to a tensor that requires gradients must be floating point")
+            raise RuntimeError(
+                "data set to a tensor that requires gradients must be floating point or complex "
+                "dtype"
+            )
         self._array = value._array
         self.dtype = value.dtype
 
@@ -396,14 +400,15 @@ def _rebuild(cls: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
 def _check_assigned_grad(tensor: Tensor, grad: Tensor) -> None:
     if not isinstance(grad, Tensor):
         raise TypeError(
-            f"assigned grad expected to be a Tensor or None but got grad of type {type_name(type(grad))}"
+            "assigned grad expected to be a Tensor or None but got grad of type "
+            f"{type_name(type(grad))}"
         )
     if grad is tensor:
         raise RuntimeError("can't assign Variable as its own grad")
     if grad.dtype is not tensor.dtype:
         raise RuntimeError(
-            f"attempting to assign a gradient with dtype '{grad.dtype.name}' to a tensor with dtype "
-            f"'{tensor.dtype.name}'. The gradient must match the tensor's dtype"
+            f"attempting to assign a gradient with dtype '{grad.dtype.name}' to a tensor with "
+            f"dtype '{tensor.dtype.name}'. The gradient must match the tensor's dtype"
         )
     if grad._array.shape != tensor._array.shape:
         raise RuntimeError(
@@ -454,5 +459,7 @@ def out_of_range(dim: int, extent: int) -> NoReturn:
 
 def element_strides(array: Array) -> tuple[int, ...]:
     """Strides in elements; of an array whose strides say nothing, those of a packed one."""
+    if not array.size:
+        return tuple(prod(max(n, 1) for n in array.shape[dim + 1 :]) for dim in range(array.ndim))
     size = array.itemsize
     return tuple(stride // size for stride in array.strides)

@@ -46,7 +46,7 @@ def _described(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"{type(value).__name__}({', '.join(map(_described, value))})"
     if hasattr(value, "next_functions"):
-        return value.name()
+        return type(value).__name__
     return _plain(repr(value))
 
 

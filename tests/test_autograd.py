@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import transcript
 
 import numtorch as torch
+from programs import transcript
 
 PROGRAMS = {
     "backward of a scalar": """
@@ -355,7 +355,8 @@ PROGRAMS = {
     "Variable": """
         t = torch.ones(2)
         v = torch.autograd.Variable(t, requires_grad=True)
-        show(v, isinstance(t, torch.autograd.Variable), t.requires_grad, v.data_ptr() == t.data_ptr())
+        show(v, isinstance(t, torch.autograd.Variable), t.requires_grad)
+        show(v.data_ptr() == t.data_ptr())
         refused(lambda: torch.autograd.Variable(3))
     """,
 }
@@ -589,7 +590,9 @@ def test_gradcheck_accepts_and_refuses() -> None:
     assert torch.autograd.gradcheck(lambda a, b: (a * b, a.exp()), (x, y))
     assert torch.autograd.gradgradcheck(lambda a, b: (a * b, a.exp()), (x, y))
     assert not torch.autograd.gradcheck(_Wrong.apply, x, raise_exception=False)
-    with pytest.raises(RuntimeError, match="Jacobian mismatch for output 0 with respect to input 0"):
+    with pytest.raises(
+        RuntimeError, match="Jacobian mismatch for output 0 with respect to input 0"
+    ):
         torch.autograd.gradcheck(_Wrong.apply, x)
     assert x.tolist() == [0.5, 1.5]
 

@@ -3,9 +3,9 @@
 from types import ModuleType
 
 import pytest
-from programs import transcript
 
 import numtorch as torch
+from programs import transcript
 
 HEAD = """
     F = torch.autograd.functional
@@ -107,8 +107,8 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("strict", (False, True))
-@pytest.mark.parametrize("create_graph", (False, True))
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("create_graph", [False, True])
 @pytest.mark.parametrize("calls", CALLS.values(), ids=CALLS)
 def test_programs(oracle: ModuleType, calls: str, create_graph: bool, strict: bool) -> None:
     modes = f"    modes = dict(create_graph={create_graph}, strict={strict})\n"

@@ -6,9 +6,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from programs import transcript
 
 import numtorch as torch
+from programs import transcript
 
 HEAD = """
     from types import SimpleNamespace
@@ -185,10 +185,10 @@ PROGRAMS = {
     """,
     "once_differentiable": """
         from importlib import import_module
-        once_differentiable = import_module(torch.__name__ + ".autograd.function").once_differentiable
+        module = import_module(torch.__name__ + ".autograd.function")
         square = function(
             lambda ctx, a: (ctx.save_for_backward(a), a * a)[1],
-            once_differentiable(lambda ctx, g: 2 * g * ctx.saved_tensors[0]),
+            module.once_differentiable(lambda ctx, g: 2 * g * ctx.saved_tensors[0]),
         )
         x, w = leaf(3), leaf(3)
         show(gradient(square, x))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import transcript
 
 import numtorch as torch
+from programs import transcript
 
 PROGRAMS = {
     "on a tensor": """
@@ -218,7 +218,14 @@ VIEWS = (
     "y[None, ..., 0]",
     "y",
 )
-CHANGES = ("v.mul_(2)", "v.exp_()", "v.mul_(v.detach().clone())", "v.add_(x.mean())", "v.zero_()", "v.sin_()")
+CHANGES = (
+    "v.mul_(2)",
+    "v.exp_()",
+    "v.mul_(v.detach().clone())",
+    "v.add_(x.mean())",
+    "v.zero_()",
+    "v.sin_()",
+)
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from(VIEWS), st.sampled_from(CHANGES)), max_size=4))
@@ -242,6 +249,7 @@ def _gradient(module: Any, steps: list[tuple[str, str]]) -> Any:
     try:
         (y * y * x).sum().backward()
     except RuntimeError as error:
-        assert "modified by an inplace operation" in str(error)
+        if "modified by an inplace operation" not in str(error):
+            raise
         return None
     return x.grad.numpy()

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from table import ROWS
-from table.row import Array, Call, Make, Row, replaced, special_arrays
 
 import numtorch
 from numtorch.ops.table import TABLE
 from numtorch.tensor import wrap_array
+from table import ROWS
+from table.row import Array, Call, Make, Row, replaced, special_arrays
 
 TOLERANCE = {"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}
 INTERNAL = {"alias", "slice", "fill", "zero"}  # rows that torch has as methods or syntax only
@@ -92,7 +92,9 @@ def assert_close(actual: Array, expected: Array, kind: str, call: Any, signs: bo
     wrong = ~np.isclose(actual, expected, rtol, atol, equal_nan=True)
     if signs:
         wrong |= both_zero & (np.signbit(actual) != np.signbit(expected))
-    shown = [(tuple(map(int, at)), actual[tuple(at)], expected[tuple(at)]) for at in np.argwhere(wrong)]
+    shown = [
+        (tuple(map(int, at)), actual[tuple(at)], expected[tuple(at)]) for at in np.argwhere(wrong)
+    ]
     assert not shown, (shown[:5], reprlib.repr(call))
 
 
@@ -102,7 +104,9 @@ def assert_close(actual: Array, expected: Array, kind: str, call: Any, signs: bo
 @each_row_and_dtype
 def test_values(oracle: ModuleType, row: Row, dtype: str) -> None:
     for call in row.calls(Make(dtype)):
-        assert_equal(outcome(numtorch, row, call), outcome(oracle, row, call), call, row.signed_zeros)
+        assert_equal(
+            outcome(numtorch, row, call), outcome(oracle, row, call), call, row.signed_zeros
+        )
 
 
 @only(lambda row: row.refused(Make("float64")))
@@ -154,7 +158,9 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
 def test_layouts(oracle: ModuleType, row: Row, layout: str) -> None:
     for plain in row.calls(Make("float64" if "float64" in row.dtypes else row.dtypes[0])):
         call = plain.on(LAYOUTS[layout])
-        assert_equal(outcome(numtorch, row, call), outcome(oracle, row, call), call, row.signed_zeros)
+        assert_equal(
+            outcome(numtorch, row, call), outcome(oracle, row, call), call, row.signed_zeros
+        )
 
 
 def _inplace(torch: ModuleType, row: Row) -> Any:
@@ -212,10 +218,10 @@ def test_out(oracle: ModuleType, row: Row) -> None:
         target = numtorch.from_numpy(np.ones((1, *shape), kind)[0, ...])
         result = row.function(numtorch)(*given.args, **given.kwargs, out=target)
         assert result is target
-        assert_equal(target, expected, call)
+        assert_equal(target, expected, call, row.signed_zeros)
         resized = numtorch.from_numpy(np.ones(0, kind))
         row.function(numtorch)(*given.args, **given.kwargs, out=resized)
-        assert_equal(resized, expected, call)
+        assert_equal(resized, expected, call, row.signed_zeros)
 
 
 # ---------------------------------------------------------------------- dtypes
@@ -234,17 +240,21 @@ def test_promotion(oracle: ModuleType, row: Row) -> None:
     for first, second in PAIRS:
         one, two = (Make(dtype)(3, low=1) for dtype in (first, second))
         for call in (Call(one, two), Call(one, two[0].reshape(())), Call(one[0].reshape(()), two)):
-            assert_equal(outcome(numtorch, row, call), outcome(oracle, row, call), call, row.signed_zeros)
+            assert_equal(
+                outcome(numtorch, row, call), outcome(oracle, row, call), call, row.signed_zeros
+            )
     for number in (2, 1.5, True):
         call = Call(Make("int64")(3, low=1), number)
-        assert_equal(outcome(numtorch, row, call), outcome(oracle, row, call), call, row.signed_zeros)
+        assert_equal(
+            outcome(numtorch, row, call), outcome(oracle, row, call), call, row.signed_zeros
+        )
 
 
 # ---------------------------------------------------------------------- gradients
 
 
 def _gradients(torch: ModuleType, row: Row, call: Call) -> list[Array | None]:
-    """The gradients of all floating inputs, from fixed gradients of the results."""
+    """The gradients of all floating inputs in places, from fixed gradients of the results."""
     inputs: list[Any] = []
 
     def requiring(array: Array) -> Any:
@@ -253,8 +263,8 @@ def _gradients(torch: ModuleType, row: Row, call: Call) -> list[Array | None]:
             inputs.append(made.requires_grad_())
         return made
 
-    given = call.on(requiring)
-    result = row.function(torch)(*given.args, **given.kwargs)
+    args = [replaced(x, requiring) for x in call.args]
+    result = row.function(torch)(*args, **arguments(torch, call).kwargs)
     results = [
         x for x in (result if isinstance(result, tuple | list) else (result,)) if x.requires_grad
     ]
@@ -271,6 +281,8 @@ differentiable = only(lambda row: row.gradient and "float64" in row.dtypes)
 @differentiable
 def test_gradients(oracle: ModuleType, row: Row) -> None:
     for call in row.calls(Make("float64")):
+        if isinstance(outcome(oracle, row, call), Exception):
+            continue
         found, expected = _gradients(numtorch, row, call), _gradients(oracle, row, call)
         for one, other in zip(found, expected, strict=True):
             if other is None:
@@ -283,27 +295,32 @@ def test_gradients(oracle: ModuleType, row: Row) -> None:
 
 def _checked(check: Callable[..., bool], row: Row) -> None:
     """Applies gradcheck or gradgradcheck to the row's small samples."""
-    small = [call for call in row.calls(Make("float64")) if 0 < call.size() <= 28]
+    small = [call for call in row.calls(Make("float64")) if 0 < call.size() <= 60]
     assert small
     for call in small[:3]:
-        inputs: list[Any] = []
-
-        def collected(array: Array, inputs: list[Any] = inputs) -> Any:
-            if array.dtype.kind == "f":
-                inputs.append(tensor(numtorch, array).requires_grad_())
-            return array
-
-        call.on(collected)
-
-        def function(*given: Any, call: Call = call) -> Any:
-            rest = iter(given)
-            filled = call.on(lambda x: next(rest) if x.dtype.kind == "f" else tensor(numtorch, x))
-            return row.function(numtorch)(*filled.args, **filled.kwargs)
-
+        function, inputs = _of_floats(row, call)
         result = function(*inputs)
         results = result if isinstance(result, tuple | list) else (result,)
         if any(x.requires_grad for x in results):
             assert check(function, inputs), call
+
+
+def _of_floats(row: Row, call: Call) -> tuple[Callable[..., Any], list[Any]]:
+    """The operation as a function of the floating tensors of a call alone, and those tensors."""
+    inputs: list[Any] = []
+
+    def collect(array: Array) -> Array:
+        if array.dtype.kind == "f":
+            inputs.append(tensor(numtorch, array).requires_grad_())
+        return array
+
+    def function(*given: Any) -> Any:
+        rest = iter(given)
+        filled = call.on(lambda x: next(rest) if x.dtype.kind == "f" else tensor(numtorch, x))
+        return row.function(numtorch)(*filled.args, **filled.kwargs)
+
+    call.on(collect)
+    return function, inputs
 
 
 @differentiable
@@ -346,7 +363,7 @@ def _in_place_gradient(torch: ModuleType, row: Row, call: Call, view: Any) -> An
 
 
 def test_every_operation_has_a_row() -> None:
-    """Rows whose names begin with an underscore are reached through the functions that call them."""
+    """But for those whose names begin with an underscore: other functions call them."""
     names = {name for name in TABLE if not name.startswith("_")}
     assert names - INTERNAL - {row.name for row in ROWS} == set()
 

@@ -27,7 +27,7 @@ PAYLOADS = {size: np.dtype(name) for size, name in ((1, "u1"), (2, "i2"), (4, "i
 
 TILE = 16  # elements: of float32 a cache line, and two tiles fit a stack buffer
 _BAND = 8 * TILE  # rows of a transposed matrix that one task copies
-_SMALLEST_TRANSPOSE = 4096  # elements; below, everything is in the nearest cache anyway
+_SMALL = 4096  # elements; below, all is in the nearest cache, and NumPy's copies do
 
 
 def copy(count, x, x_step, out, out_step):
@@ -94,11 +94,17 @@ def copy_into(out: Array, x: Array) -> Array:
 
     The two may share memory: what is written is what x held before.
     """
+    if out.size < _SMALL:
+        if out.dtype == x.dtype:
+            np.copyto(out, x)
+        else:
+            _copy_loop(x.dtype, out.dtype).ufunc(x, out)
+        return out
     if np.may_share_memory(out, x):
         x = x.copy()
     if out.dtype == x.dtype:
         source, target = payload(aligned(x)), payload(out)
-        if target.size >= _SMALLEST_TRANSPOSE and _transpose_into(target, source):
+        if _transpose_into(target, source):
             return out
         drive(_copy_loop(x.dtype, out.dtype), source, target)
     else:
@@ -148,6 +154,8 @@ def flat(x: Array) -> Array:
 
 def cat(arrays: Sequence[Array], axis: int, out: Array) -> Array:
     """Writes the arrays one after another along an axis into out, cast to its dtype."""
+    if out.size < _SMALL and all(x.dtype == out.dtype for x in arrays):
+        return np.concatenate(arrays, axis, out)
     at = (slice(None),) * axis
     start = 0
     for x in arrays:

@@ -260,12 +260,22 @@ def _scalar(value: int) -> Array:
     return np.array(value, _INT64)
 
 
+@cache
+def _bounds_loop() -> Loop:
+    return gufunc(bad_index, "(n),(b)->(b)", (_INT64, _INT64, _INT64))
+
+
 def out_of_range(index: Array, low: int, high: int) -> int | None:
     """The first index, in C order, that is not in [low, high); None if all are."""
-    values = flat(aligned(index))
-    bounds = np.array([low, high])
+    distinct = index[tuple([slice(None) if step else slice(1) for step in index.strides])]
+    values = flat(aligned(distinct))
+    bounds = np.array((low, high))
+    loop = _bounds_loop()
+    if values.size <= _CHUNK:
+        found = np.empty(2, _INT64)
+        loop.ufunc(values, bounds, found)
+        return int(found[1]) if found[0] else None
     whole = values.size - values.size % _CHUNK
-    loop = gufunc(bad_index, "(n),(b)->(b)", (_INT64, _INT64, _INT64))
     for part in (values[:whole].reshape(-1, _CHUNK), values[whole:].reshape(1, -1)):
         if part.size:
             found = np.empty((part.shape[0], 2), _INT64)

@@ -6,6 +6,8 @@ Everything here is usable inside compiled kernels only. Scalar bit tricks live i
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,34 @@ PART: dict[str, Any] = {
 }
 """Numba's options for a function that only compiled functions call."""
 
-helper = njit(**PART)
-"""Decorates a function that kernels call; it is inlined into them by LLVM."""
+
+class Helper:
+    """A function that kernels call; LLVM inlines it. Numba sees it when a kernel is compiled.
+
+    To make Numba's dispatchers of all helpers at once would cost half of the time of an import.
+    """
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        self.py_func = function
+        self.targetoptions = {**PART, **options}
+
+    def __call__(self, *operands: Any) -> Any:
+        """What the function gives where it is plain Python throughout."""
+        return self.py_func(*operands)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Numba's object for the function."""
+        return njit(**self.targetoptions)(self.py_func)
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.dispatcher._numba_type_
+
+
+def helper(function: Callable[..., Any]) -> Any:
+    """Decorates a function that kernels call."""
+    return Helper(function)
 
 
 def element_type(dtype: np.dtype[Any]) -> types.Type:

@@ -81,7 +81,8 @@ def with_long_rows(operands: Sequence[Array]) -> list[list[Array]]:
         return [list(operands)]
     repeats = LONG // width
     split = operands[-1].size // (repeats * width) * repeats * width
-    whole, rest = [], []
+    whole: list[Array] = []
+    rest: list[Array] = []
     for x in operands:
         flat = x.reshape(-1)
         if x.size == 1:
@@ -125,7 +126,9 @@ def memory_order(array: Array) -> list[int]:
 
 def aligned(array: Array) -> Array:
     """The array itself, or a copy where kernels could not read it in place."""
-    size = array.itemsize
-    if array.flags.aligned and all(stride % size == 0 for stride in array.strides):
+    size, flags = array.itemsize, array.flags
+    if flags.c_contiguous and flags.aligned and array.dtype.isnative:
+        return array
+    if flags.aligned and all(stride % size == 0 for stride in array.strides):
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     return np.array(array, dtype=array.dtype.newbyteorder("="))

@@ -188,7 +188,7 @@ class Reduction:
         self,
         source: Dtype,
         target: Dtype,
-        kernel: Callable[..., Any],
+        kernel: Callable[..., Any] = rows,
         first: bool = True,
         last: bool = True,
     ) -> Loop:
@@ -206,7 +206,7 @@ class Reduction:
             loop = self.loops[key] = gufunc(kernel, "(n),(),()->()", dtypes, bind=bind)
         return loop
 
-    def __call__(
+    def over(
         self,
         x: Array,
         axes: Axes,
@@ -221,9 +221,10 @@ class Reduction:
         if scale is None:
             scale = _unused[dtype]
         if len(axes) == x.ndim and x.size <= ROW_LIMIT and x.flags.forc:
-            row = x if x.ndim == 1 else x.ravel("K")
             out = np.empty((), dtype)
-            self.loop(x.dtype, dtype, rows).ufunc(row, centre, scale, out)
+            self.loop(x.dtype, dtype).ufunc(x.ravel("K"), centre, scale, out)
+            if not keepdims:
+                return out
         elif len(axes) == 1 and x.size <= LIMIT:
             view = last_axis(x, axes[0])
             kernel = rows if along_rows(view) else columns

@@ -409,9 +409,7 @@ def call_hooks(hooks: dict[int, Callable[..., Any]], grad: Any) -> Any:
         changed = hook(grad)
         if changed is not None:
             if not isinstance(changed, Tensor):
-                raise TypeError(
-                    f"expected Variable, but hook returned '{type(changed).__name__}'"
-                )
+                raise TypeError(f"expected Variable, but hook returned '{type(changed).__name__}'")
             grad = changed
     return grad
 

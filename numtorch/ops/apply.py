@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from numtorch_kernels import Pointwise
+from numtorch_kernels import copying
 
 from ..autograd.graph import Grads, Node, edge_of
 from ..autograd.inplace import alias, check_inplace, rebase
@@ -20,8 +20,6 @@ from ..size import Size
 from ..tensor import Tensor, wrap_array
 
 Array = np.ndarray[Any, Any]
-
-copy_kernel = Pointwise(lambda x: x, "copy")
 
 
 class Hook:
@@ -252,8 +250,10 @@ def check_castable(source: np.dtype[Any], target: dtype) -> None:
 
 def refuse_overlap(array: Array) -> None:
     """Raises PyTorch's error where elements that are to be written share memory."""
-    if 0 in array.strides and array.size and any(
-        n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True)
+    if (
+        0 in array.strides
+        and array.size
+        and any(n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True))
     ):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a "
@@ -284,7 +284,7 @@ def resize_output(target: Tensor, shape: tuple[int, ...]) -> None:
 
 def write(target: Array, value: Array) -> None:
     """Copies a result into an array, casting."""
-    copy_kernel(value, out=target)
+    copying.copy_into(target, value)
 
 
 def apply_inplace(op: Any, arguments: tuple[Any, ...]) -> Tensor:

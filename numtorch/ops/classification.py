@@ -182,7 +182,7 @@ def _class_losses(
     losses, *others, weights = kernel(_last(x), target, weight, ignore_index)
     axes = tuple(range(weights.ndim))
     total = reduce.sum(weights, axes)
-    if total != total:
+    if np.isnan(total):
         _refuse_targets(target, x.shape[1 if x.ndim > 1 else 0], ignore_index)
     if reduction == "mean":
         return reduce.MEAN(losses, axes, False, losses.dtype, scale=total), total, weights, *others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from numtorch_kernels import copying, layout
 
-from ..dtype import ALIASES, dtype, to_dtype, type_name
+from ..dtype import ALIASES, DTYPES, dtype, to_dtype, type_name
 from ..size import contiguous_format, device
 from ..tensor import Tensor, wrap
 from .signature import must_be_tensor
@@ -23,6 +24,16 @@ _C_NAMES = {"int8": "int8_t", "int16": "int16_t", "int32": "int", "int64": "int6
 _C_NAMES |= {"uint8": "uint8_t", "float32": "float", "float64": "double"}
 
 
+def _limits(kind: dtype) -> tuple[Any, Any]:
+    limits: Any = np.finfo(kind.numpy) if kind.category == 2 else np.iinfo(kind.numpy)
+    return (
+        (float(limits.min), float(limits.max)) if kind.category == 2 else (limits.min, limits.max)
+    )
+
+
+_LIMITS = {kind: _limits(kind) for kind in DTYPES if kind.category}
+
+
 def overflows(value: Any, kind: dtype) -> bool:
     """Whether a Python number lies beyond what a dtype holds.
 
@@ -30,14 +41,12 @@ def overflows(value: Any, kind: dtype) -> bool:
     """
     if kind.category == 0:
         return False
+    low, high = _LIMITS[kind]
     if kind.category == 2:
-        limit = float(np.finfo(kind.numpy).max)
-        return limit < abs(value) < float("inf")
-    limits = np.iinfo(kind.numpy)
-    if isinstance(value, float):
-        return not limits.min <= value <= limits.max
-    low = limits.min if kind.is_signed else -limits.max
-    return not low <= value <= limits.max
+        return high < abs(value) < math.inf
+    if not kind.is_signed and not isinstance(value, float):
+        low = -high
+    return not low <= value <= high
 
 
 def number_array(value: Any, kind: dtype) -> Array:

@@ -17,7 +17,7 @@ from .apply import scalar_type
 from .arithmetic import eq, mul, where
 from .conversion import copy_of, number_array
 from .indexing import in_range
-from .signature import must_be_tensor
+from .signature import must_be_tensor, unexpected
 from .table import Update, op, register_rows
 
 Array = np.ndarray[Any, Any]
@@ -166,6 +166,7 @@ def _scatter_call(inplace: bool) -> Callable[..., Tensor]:
         *,
         value: Any = _MISSING,
         reduce: str | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
         """Writes a number, or the elements of ``src``, to the positions along a dimension in index.
 
@@ -186,7 +187,11 @@ def _scatter_call(inplace: bool) -> Callable[..., Tensor]:
                 stacklevel=2,
             )
         row = {None: _scatter, "add": _scatter_added, "multiply": _scatter_multiplied}[reduce]
-        return (row.inplace if inplace else row.function)(input, dim, index, given)
+        if not inplace:
+            return row.function(input, dim, index, given, out=out)
+        if out is not None:
+            unexpected("scatter_", "out")
+        return row.inplace(input, dim, index, given)
 
     scatter.__name__ = scatter.__qualname__ = "scatter_" if inplace else "scatter"
     return scatter

@@ -187,11 +187,13 @@ def _by_dimension(x: Array, indices: Sequence[Any]) -> list[Array | None]:
     for each in indices:
         if each is None:
             found.append(None)
-        elif each.dtype.name in ("bool", "uint8"):
+        elif each.dtype.char in "?B":
             _check_mask(each, x.shape, len(found))
             found += list(kernels.nonzero(each).T)
-        elif each.dtype.name in ("int64", "int32"):
-            found.append(copying.contiguous(each, _INT64) if each.dtype != _INT64 else each)
+        elif each.dtype == _INT64:
+            found.append(each)
+        elif each.dtype == np.int32:
+            found.append(copying.contiguous(each, _INT64))
         else:
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
     if len(found) > x.ndim:
@@ -272,9 +274,13 @@ class _Places:
 
 
 def _index(x: Array, indices: Sequence[Any]) -> Array:
-    mask = _only_mask(indices)
-    if mask is not None and len(indices) == 1 and mask.shape == x.shape:
-        return kernels.masked_select(x, mask)
+    if len(indices) == 1:
+        (index,) = indices
+        if index.dtype == np.bool_ and index.shape == x.shape:
+            return kernels.masked_select(x, index)
+        if index.dtype == _INT64 and x.size:
+            picked = kernels.index_select(x, 0, in_range(index.reshape(-1), x.shape[0], 0))
+            return picked if index.ndim == 1 else picked.reshape(index.shape + x.shape[1:])
     places = _Places(x, indices)
     if 0 in places.shape:
         return np.empty(places.shape, x.dtype)
@@ -385,6 +391,8 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         if index.__class__ is slice:
             part = _trimmed(index, shape[0])
             return apply(slice_, (self, 0, part.start, part.stop, part.step or 1))
+        if isinstance(index, Tensor) and index._array.ndim and index.dtype.name == "int64":
+            return apply(_index_row, (self, [index]))
     _refuse_scalar(self, index)
     key, indices = parsed(self, index)
     result = _viewed(self, key)

@@ -69,7 +69,7 @@ def _unbind(x: Array, dim: int = 0) -> tuple[Array, ...]:
             else f"Dimension out of range (expected to be in range of [-1, 0], but got {dim})"
         )
     axis = normalized_dim(dim, x.ndim)
-    lead = (slice(None),) * axis
+    lead: tuple[Any, ...] = (slice(None),) * axis
     return tuple([x[(*lead, index, ...)] for index in range(x.shape[axis])])
 
 

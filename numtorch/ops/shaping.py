@@ -421,6 +421,8 @@ def repeat_interleave(
     if repeats is None:
         counts = _checked_repeats(input)
         return wrap_array(index.repeat_interleave(np.arange(counts.size), counts, 0))
+    if isinstance(repeats, int) and repeats < 0:
+        raise RuntimeError("Repeats must be non-negative")
     if dim is None:
         input, dim = flatten(input), 0
     shape = input._array.shape
@@ -428,8 +430,6 @@ def repeat_interleave(
         out_of_range(1, 1)
     axis = normalized_dim(dim, len(shape))
     if isinstance(repeats, int):
-        if repeats < 0:
-            raise RuntimeError("Repeats must be non-negative")
         wide = unsqueeze.function(input, axis + 1)
         wide = expand.function(wide, *shape[: axis + 1], repeats, *shape[axis + 1 :])
         copy = clone.function(wide, memory_format=contiguous_format)

@@ -212,6 +212,8 @@ def refresh_view(self: Tensor) -> None:
 
 def infer_size(shape: Sequence[int], count: int) -> tuple[int, ...]:
     """The shape with its -1 replaced; RuntimeError where it cannot hold ``count`` elements."""
+    if shape and min(shape) >= 0 and prod(shape) == count:
+        return tuple(shape)
     sizes = [int(n) for n in shape]
     unknown = [axis for axis, n in enumerate(sizes) if n == -1]
     if len(unknown) > 1:
@@ -240,6 +242,8 @@ def _view(x: Array, *shape: Any) -> Array:
     if shape and isinstance(shape[0], dtype):
         return _reinterpreted(x, shape[0])
     sizes = infer_size(shape, x.size)
+    if x.flags.c_contiguous:
+        return x.reshape(sizes)
     try:
         return np.reshape(x, sizes, copy=False)
     except ValueError:
@@ -358,6 +362,8 @@ def _expand(x: Array, *size: int) -> Array:
         0 if had == 1 and wanted != 1 else step
         for had, wanted, step in zip(x.shape, shape[missing:], x.strides, strict=True)
     ]
+    if x.flags.c_contiguous and x.size:
+        return np.ndarray(shape, x.dtype, x, 0, steps)
     return strided(x, shape, steps)
 
 

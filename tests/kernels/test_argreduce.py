@@ -6,7 +6,7 @@ import pytest
 from numtorch_kernels import argreduce
 
 DTYPES = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
-SHAPES = [(1,), (31,), (32,), (513,), (40000,), (81920,), (3, 4, 5), (4, 700), (700, 4), (600, 30)]
+SHAPES = [(1,), (31,), (32,), (513,), (3, 4, 5), (4, 700), (700, 4), (600, 30)]
 
 
 def sample(shape, dtype):
@@ -50,7 +50,7 @@ def test_along_an_axis(oracle, dtype, shape, keepdims):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(), *SHAPES])
+@pytest.mark.parametrize("shape", [(), (40000,), (81920,), *SHAPES])
 def test_of_all(oracle, dtype, shape):
     data = sample((*shape, 1), dtype).reshape(shape)
     for x in layouts(data) if shape else [data]:

@@ -19,8 +19,7 @@ def _scaled(make: Make) -> list[Call]:
 
 def _divisions(make: Make) -> list[Call]:
     return [
-        Call(make(3, 4), make(3, 4, low=1), rounding_mode=mode)
-        for mode in (None, "floor", "trunc")
+        Call(make(3, 4), make(3, 4, low=1), rounding_mode=mode) for mode in (None, "floor", "trunc")
     ] + [Call(make(3), -2, rounding_mode="floor"), Call(make(3), 2)]
 
 
@@ -105,7 +104,13 @@ ROWS = [
         for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
     ],
     *[
-        binary(name, gradient=False, least=0, dtypes=("int32", "int64", "uint8"), integers=(0, 1, 5, 40))
+        binary(
+            name,
+            gradient=False,
+            least=0,
+            dtypes=("int32", "int64", "uint8"),
+            integers=(0, 1, 5, 40),
+        )
         for name in ("bitwise_left_shift", "bitwise_right_shift")
     ],
     unary("logical_not", gradient=False, dtypes=("float32", "int64", "bool")),

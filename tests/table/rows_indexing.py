@@ -18,13 +18,20 @@ def _gathered(make: Make) -> list[Call]:
 def _scattered(make: Make) -> list[Call]:
     return [
         Call(make(3, 4), 0, make.index(2, 4, below=3), make(2, 4)),
-        Call(make(3, 4), 1, make.index(3, 3, below=4), make(3, 4)),
+        Call(make(3, 4), 1, make.index(3, 3, below=4), make(3, 3)),
     ]
 
 
 def _reduced(make: Make) -> list[Call]:
     return [
-        Call(make(3, 4, low=1), 0, make.index(4, 4, below=3), make(4, 4, low=1), kind, include_self=own)
+        Call(
+            make(3, 4, low=1),
+            0,
+            make.index(4, 4, below=3),
+            make(4, 4, low=1),
+            kind,
+            include_self=own,
+        )
         for kind in ("sum", "prod", "mean", "amax", "amin")
         for own in (True, False)
     ]
@@ -79,13 +86,20 @@ ROWS = [
             Call(make(3), 0, make.index(4, below=3), make(2)),
         ],
     ),
-    Row(name="scatter", calls=lambda make: [Call(make(3, 4), 1, make.index(3, 1, below=4), make(3, 1))], dtypes=FEW),
+    Row(
+        name="scatter",
+        calls=lambda make: [Call(make(3, 4), 1, make.index(3, 1, below=4), make(3, 1))],
+        dtypes=FEW,
+    ),
     Row(name="scatter_reduce", calls=_reduced, dtypes=FEW, second=False),
     Row(
         name="index_select",
         calls=_selected,
         dtypes=FEW,
-        refused=lambda make: [Call(make(3), 0, make.index(2, below=1) + 3), Call(make(3), 0, make(2))],
+        refused=lambda make: [
+            Call(make(3), 0, make.index(2, below=1) + 3),
+            Call(make(3), 0, make(2)),
+        ],
     ),
     Row(name="index_add", calls=_along, dtypes=FEW),
     Row(name="index_copy", calls=_copied, dtypes=FEW),

@@ -117,6 +117,9 @@ ROWS = [
     ),
     _layer(
         "embedding",
-        lambda make: [Call(make.index(2, 3, below=5), make(5, 4)), Call(make.index(3, below=5), make(5, 2), 1)],
+        lambda make: [
+            Call(make.index(2, 3, below=5), make(5, 4)),
+            Call(make.index(3, below=5), make(5, 2), 1),
+        ],
     ),
 ]

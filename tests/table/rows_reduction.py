@@ -27,7 +27,14 @@ def _sums(make: Make) -> list[Call]:
 
 def _along_one(make: Make) -> list[Call]:
     x = make.distinct(3, 4)
-    return [Call(x), Call(x, 0), Call(x, 1, True), Call(x, -1), Call(make()), Call(make.distinct(70))]
+    return [
+        Call(x),
+        Call(x, 0),
+        Call(x, 1, True),
+        Call(x, -1),
+        Call(make()),
+        Call(make.distinct(70)),
+    ]
 
 
 def _statistics(make: Make) -> list[Call]:
@@ -48,7 +55,13 @@ def _norms(make: Make) -> list[Call]:
 
 
 def _scans(make: Make) -> list[Call]:
-    return [Call(make(3, 4), 0), Call(make(3, 4), -1), Call(make(2, 3, 4), 1), Call(make(0), 0), Call(make(), 0)]
+    return [
+        Call(make(3, 4), 0),
+        Call(make(3, 4), -1),
+        Call(make(2, 3, 4), 1),
+        Call(make(0), 0),
+        Call(make(), 0),
+    ]
 
 
 def _bad_dims(make: Make) -> list[Call]:
@@ -68,10 +81,19 @@ ROWS = [
     Row(name="mean", calls=_sums, dtypes=FLOATS, refused=_bad_dims),
     Row(
         name="prod",
-        calls=lambda make: [Call(make(3, 4)), Call(make(3, 4), 0), Call(make(3, 4), 1, True), Call(make(0)), Call(make())],
+        calls=lambda make: [
+            Call(make(3, 4)),
+            Call(make(3, 4), 0),
+            Call(make(3, 4), 1, True),
+            Call(make(0)),
+            Call(make()),
+        ],
         refused=_one_bad_dim,
     ),
-    *[Row(name=name, calls=_statistics, dtypes=FLOATS) for name in ("var", "std", "var_mean", "std_mean")],
+    *[
+        Row(name=name, calls=_statistics, dtypes=FLOATS)
+        for name in ("var", "std", "var_mean", "std_mean")
+    ],
     Row(name="amax", calls=_along_one, refused=_empty_extremes),
     Row(name="amin", calls=_along_one, refused=_empty_extremes),
     Row(name="max", calls=_along_one, refused=_empty_extremes, dtypes=EVERY),
@@ -80,19 +102,33 @@ ROWS = [
     Row(name="argmin", calls=_along_one, gradient=False, refused=_empty_extremes),
     Row(name="any", calls=_sums, gradient=False, dtypes=("float32", "int64", "bool", "uint8")),
     Row(name="all", calls=_sums, gradient=False, dtypes=("float32", "int64", "bool", "uint8")),
-    Row(name="count_nonzero", calls=lambda make: [Call(make(3, 4)), Call(make(3, 4), 0), Call(make(0))], gradient=False),
+    Row(
+        name="count_nonzero",
+        calls=lambda make: [Call(make(3, 4)), Call(make(3, 4), 0), Call(make(0))],
+        gradient=False,
+    ),
     Row(
         name="logsumexp",
-        calls=lambda make: [Call(make(3, 4), 0), Call(make(3, 4), (0, 1)), Call(make(3, 4), 1, True), Call(make(), 0)],
+        calls=lambda make: [
+            Call(make(3, 4), 0),
+            Call(make(3, 4), (0, 1)),
+            Call(make(3, 4), 1, True),
+            Call(make(), 0),
+        ],
         dtypes=FLOATS,
     ),
-    Row(name="norm", calls=lambda make: [Call(make(3, 4)), Call(make(3, 4), 1), Call(make(3, 4), 2, 1)], dtypes=FLOATS),
-    Row(name="vector_norm", path="linalg.vector_norm", calls=_norms, dtypes=FLOATS, second=False),
+    Row(name="norm", calls=_norms, dtypes=FLOATS),
     Row(name="cumsum", calls=_scans, refused=_one_bad_dim),
     Row(name="cumprod", calls=_scans, refused=_one_bad_dim),
+    Row(name="cummax", calls=_scans, refused=_one_bad_dim),
+    Row(name="cummin", calls=_scans, refused=_one_bad_dim),
     Row(
         name="mm",
-        calls=lambda make: [Call(make(3, 4), make(4, 2)), Call(make(0, 3), make(3, 2)), Call(make(2, 0), make(0, 3))],
+        calls=lambda make: [
+            Call(make(3, 4), make(4, 2)),
+            Call(make(0, 3), make(3, 2)),
+            Call(make(2, 0), make(0, 3)),
+        ],
         refused=lambda make: [Call(make(2, 3), make(2, 3)), Call(make(2), make(2, 3))],
     ),
     Row(
@@ -121,7 +157,11 @@ ROWS = [
             Call(make(2, 1, 3, 4), make(3, 4, 2)),
             Call(make(4), make(2, 4, 3)),
         ],
-        refused=lambda make: [Call(make(2, 3), make(2, 3)), Call(make(), make(2)), Call(make(2, 2, 3), make(3, 3, 2))],
+        refused=lambda make: [
+            Call(make(2, 3), make(2, 3)),
+            Call(make(), make(2)),
+            Call(make(2, 2, 3), make(3, 3, 2)),
+        ],
     ),
     Row(
         name="addmm",
@@ -129,8 +169,14 @@ ROWS = [
             Call(make(3, 2), make(3, 4), make(4, 2)),
             Call(make(2), make(3, 4), make(4, 2), beta=2, alpha=3),
         ],
-        refused=lambda make: [Call(make(3), make(3, 4), make(4, 2)), Call(make(3, 2), make(3, 4), make(3, 2))],
+        refused=lambda make: [
+            Call(make(3), make(3, 4), make(4, 2)),
+            Call(make(3, 2), make(3, 4), make(3, 2)),
+        ],
     ),
     Row(name="addmv", calls=lambda make: [Call(make(3), make(3, 4), make(4), beta=2, alpha=3)]),
-    Row(name="baddbmm", calls=lambda make: [Call(make(2, 3, 2), make(2, 3, 4), make(2, 4, 2), beta=2)]),
+    Row(
+        name="baddbmm",
+        calls=lambda make: [Call(make(2, 3, 2), make(2, 3, 4), make(2, 4, 2), beta=2)],
+    ),
 ]
