@@ -209,7 +209,7 @@ ERFINV_FAR_SHORT = (
 
 @vectorisable
 def _erf(x, near, tail, bound):
-    """x + x near where |x| <= bound, else 1 - tail; NaN takes the first."""
+    """X + x near where |x| <= bound, else 1 - tail; NaN takes the first."""
     return select(fabs(x) > bound, copysign(ONE - tail, x), fma(x, near, x))
 
 
@@ -229,7 +229,7 @@ def erf_f64(x):
 
 @vectorisable
 def _erfc(x, coefficients, limit):
-    """erfc x in float64 for |x| up to a limit that erfc underflows at.
+    """Erfc x in float64 for |x| up to a limit that erfc underflows at.
 
     exp(-x**2) times a polynomial in t = (|x| - 3) / (|x| + 3) (Shepherd and Laframboise, "Chebyshev
     approximation of (1 + 2x) exp(x**2) erfc x", 1981); the rounding error of x**2 is taken back.
@@ -258,7 +258,7 @@ def erfc_f64(x):
 
 @vectorisable
 def _erfinv_domain(x, y):
-    """y where |x| < 1; the inverse is infinite at 1 and NaN beyond."""
+    """Y where |x| < 1; the inverse is infinite at 1 and NaN beyond."""
     return select(fabs(x) < 1.0, y, select(fabs(x) == 1.0, copysign(np.inf, x), np.nan))
 
 

@@ -110,14 +110,14 @@ TANH_F64 = (
 
 @vectorisable
 def clamp(x, low, high):
-    """x held within [low, high]; NaN passes."""
+    """X held within [low, high]; NaN passes."""
     x = select(x > high, high, x)
     return select(x < low, low, x)
 
 
 @vectorisable
 def reduce_by_ln2(x, shift, ln2):
-    """n + shift and r, where x = n ln 2 + r and |r| <= ln(2) / 2."""
+    """N + shift and r, where x = n ln 2 + r and |r| <= ln(2) / 2."""
     shifted = fma(x, LOG2_E, shift)
     n = shifted - shift
     return shifted, fma(n, -ln2[1], fma(n, -ln2[0], x))
@@ -125,7 +125,7 @@ def reduce_by_ln2(x, shift, ln2):
 
 @vectorisable
 def scale_f32(p, shifted):
-    """p * 2**n for |n| < 252, in two factors, so that subnormals and infinity come right."""
+    """P * 2**n for |n| < 252, in two factors, so that subnormals and infinity come right."""
     n = bits(shifted)
     half = (n << 22) & -0x800000
     return p * from_bits32(half + ONE_BITS_F32) * from_bits32((n << 23) - half + ONE_BITS_F32)
@@ -133,7 +133,7 @@ def scale_f32(p, shifted):
 
 @vectorisable
 def scale_f64(p, shifted):
-    """p * 2**n for |n| < 2044, in two factors, so that subnormals and infinity come right."""
+    """P * 2**n for |n| < 2044, in two factors, so that subnormals and infinity come right."""
     n = bits(shifted)
     half = (n << 51) & -0x10000000000000
     return p * from_bits64(half + ONE_BITS_F64) * from_bits64((n << 52) - half + ONE_BITS_F64)
@@ -263,7 +263,7 @@ def sigmoid_f64(x):
 
 @vectorisable
 def _sinh(x, half_exp, coefficients):
-    """sinh x, given e**|x| / 2."""
+    """Sinh x, given e**|x| / 2."""
     large = copysign(half_exp - QUARTER / half_exp, x)
     return select(fabs(x) < 1.0, odd_series(x, x * x, coefficients), large)
 
@@ -296,7 +296,7 @@ def cosh_f64(x):
 
 @vectorisable
 def _tanh(x, exp_2x, coefficients):
-    """tanh x, given e**(2 |x|): 1 - 2 / (e**(2 |x|) + 1), or an odd series near 0 and for NaN."""
+    """Tanh x, given e**(2 |x|): 1 - 2 / (e**(2 |x|) + 1), or an odd series near 0 and for NaN."""
     a = fabs(x)
     near = odd_series(a, a * a, coefficients)
     return copysign(select(a > 0.55, ONE - TWO / (exp_2x + ONE), near), x)

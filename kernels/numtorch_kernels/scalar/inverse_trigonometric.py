@@ -114,7 +114,7 @@ def atan2_f64(y, x):
 
 @vectorisable
 def _atan(x, coefficients, half_pi):
-    """atan |x| = pi/2 - atan(1 / |x|) where |x| > 1."""
+    """Atan |x| = pi/2 - atan(1 / |x|) where |x| > 1."""
     a = fabs(x)
     steep = a > 1.0
     t = select(steep, 1.0, a) / select(steep, a, 1.0)
@@ -136,14 +136,14 @@ def atan_f64(x):
 
 @vectorisable
 def _asin_folded(a, coefficients):
-    """asin a where a <= 1/2, else asin(sqrt((1 - a) / 2)), of which asin a is pi/2 minus twice."""
+    """Asin a where a <= 1/2, else asin(sqrt((1 - a) / 2)), of which asin a is pi/2 minus twice."""
     square = select(a > 0.5, HALF - HALF * a, a * a)
     return odd_series(select(a > 0.5, sqrt(square), a), square, coefficients)
 
 
 @vectorisable
 def _asin(x, coefficients):
-    """asin x in float64."""
+    """Asin x in float64."""
     a = fabs(x)
     r = _asin_folded(a, coefficients)
     return copysign(select(a > 0.5, _minus(HALF_PI_F64, r + r), r), x)
@@ -151,7 +151,7 @@ def _asin(x, coefficients):
 
 @vectorisable
 def _acos(x, coefficients):
-    """acos x in float64."""
+    """Acos x in float64."""
     a = fabs(x)
     r = _asin_folded(a, coefficients)
     outer = select(x < 0.0, _minus(PI_F64, r + r), r + r)

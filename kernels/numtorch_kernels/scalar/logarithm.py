@@ -63,7 +63,7 @@ ATANH_SHORT = (
 
 @vectorisable
 def split_f32(x):
-    """k and f, where x = (1 + f) * 2**k with 1 + f in [sqrt(1/2), sqrt(2)); x positive."""
+    """K and f, where x = (1 + f) * 2**k with 1 + f in [sqrt(1/2), sqrt(2)); x positive."""
     subnormal = x < 2.0**-126
     x = select(subnormal, x * np.float32(2.0**24), x)
     k = (bits(x) - SQRT_HALF_BITS_F32) >> 23
@@ -73,7 +73,7 @@ def split_f32(x):
 
 @vectorisable
 def split_f64(x):
-    """k and f, where x = (1 + f) * 2**k with 1 + f in [sqrt(1/2), sqrt(2)); x positive."""
+    """K and f, where x = (1 + f) * 2**k with 1 + f in [sqrt(1/2), sqrt(2)); x positive."""
     subnormal = x < 2.0**-1022
     x = select(subnormal, x * 2.0**54, x)
     k = (bits(x) - SQRT_HALF_BITS_F64) >> 52
@@ -98,20 +98,20 @@ def tail_f64(f):
 
 @vectorisable
 def _log_domain(x, y):
-    """y for positive finite x; infinity, NaN and 0 and below have their own logarithms."""
+    """Y for positive finite x; infinity, NaN and 0 and below have their own logarithms."""
     y = select(x < np.inf, y, x)
     return select(x > 0.0, y, select(x == 0.0, -np.inf, np.nan))
 
 
 @vectorisable
 def _assemble(k, f, tail, ln2):
-    """k ln 2 + f + tail, smallest terms first."""
+    """K ln 2 + f + tail, smallest terms first."""
     return fma(k, ln2[0], f + fma(k, ln2[1], tail))
 
 
 @vectorisable
 def _assemble_base(k, f, tail, log_2, log_e):
-    """k log_2 + (f + tail) log_e, where the rounding error of f + tail is kept."""
+    """K log_2 + (f + tail) log_e, where the rounding error of f + tail is kept."""
     total = f + tail
     lost = (f - total) + tail
     low = fma(total, log_e[1], fma(k, log_2[1], lost * log_e[0]))
@@ -162,7 +162,7 @@ def log10_f64(x):
 
 @vectorisable
 def _log1p_domain(x, y):
-    """y for finite x above -1; copysign makes log1p(-0) = -0."""
+    """Y for finite x above -1; copysign makes log1p(-0) = -0."""
     y = select(x < np.inf, y, x)
     return copysign(select(x > -1.0, y, select(x == -1.0, -np.inf, np.nan)), x)
 

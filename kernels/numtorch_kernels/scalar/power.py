@@ -37,7 +37,7 @@ def rsqrt_f64(x):
 
 @vectorisable
 def _log_limits(a, y):
-    """y for positive finite a; the logarithm of 0, infinity and NaN."""
+    """Y for positive finite a; the logarithm of 0, infinity and NaN."""
     return select(a == 0.0, -np.inf, select(a < np.inf, y, a))
 
 

@@ -151,7 +151,7 @@ def reduce_f64(a):
 
 @vectorisable
 def _cos_series(square, coefficients):
-    """cos y on [-pi/4, pi/4]."""
+    """Cos y on [-pi/4, pi/4]."""
     return fma(square * square, polynomial(square, coefficients), fma(square, -0.5, 1.0))
 
 

@@ -11,12 +11,15 @@ House rules of this package, which keep loops over these functions vectorised:
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
-from numba import njit
 
 from ..bits import fma, polynomial
+from ..intrinsics import Helper
 
-vectorisable = njit(error_model="numpy", forceinline=True)
+vectorisable: Any = partial(Helper, forceinline=True)
 """Decorates a function of scalars that LLVM inlines into a loop and vectorises with it.
 
 Fast-math stays off: reassociation would undo the compensated arithmetic.
@@ -33,5 +36,5 @@ ONE_BITS_F64 = 0x3FF0000000000000
 
 @vectorisable
 def odd_series(x, square, coefficients):
-    """x + x**3 p(x**2), given x**2."""
+    """X + x**3 p(x**2), given x**2."""
     return fma(x * square, polynomial(square, coefficients), x)
