@@ -26,6 +26,7 @@ from .dtype import (
 )
 from .ops import FUNCTIONS
 from .printing import set_printoptions
+from .random import Generator, default_generator
 from .size import (
     Size,
     channels_last,
@@ -36,7 +37,6 @@ from .size import (
     preserve_format,
     strided,
 )
-from .random import Generator, default_generator
 from .tensor import Tensor
 
 __version__ = "0.1.0"

@@ -9,8 +9,9 @@ import numpy as np
 
 from . import creation, random
 from .autograd import calls
-from .ops import METHODS, TABLE
+from .ops import METHODS
 from .ops.apply import apply, apply_inplace
+from .ops.table import TABLE
 from .ops.views import refresh_view
 from .tensor import Tensor, wrap
 
@@ -73,6 +74,7 @@ OPERATORS = {
     "matmul": "matmul",
 }
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+UNARY = {"neg": "neg", "pos": "positive", "abs": "abs", "invert": "bitwise_not"}
 
 
 def _attach_operators() -> None:
@@ -81,13 +83,10 @@ def _attach_operators() -> None:
             setattr(Tensor, f"__{python}__", _binary(name))
             setattr(Tensor, f"__r{python}__", _reflected(name))
             setattr(Tensor, f"__i{python}__", _inplace(name))
-    Tensor.__rsub__ = _binary("rsub")  # type: ignore[attr-defined]
-    for name in COMPARISONS:
+    for name in (*COMPARISONS, "rsub"):
         setattr(Tensor, f"__{name}__", _binary(name))
-    Tensor.__neg__ = _unary("neg")  # type: ignore[attr-defined]
-    Tensor.__pos__ = _unary("positive")  # type: ignore[attr-defined]
-    Tensor.__abs__ = _unary("abs")  # type: ignore[attr-defined]
-    Tensor.__invert__ = _unary("bitwise_not")  # type: ignore[attr-defined]
+    for python, name in UNARY.items():
+        setattr(Tensor, f"__{python}__", _unary(name))
 
 
 def _primitive(self: Tensor, name: str, operands: tuple[Any, ...]) -> Any:

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
 from numtorch_kernels import memory, reduce
 from numtorch_kernels import random as kernels
 from numtorch_kernels.mersenne import MersenneTwister
 
+from .autograd.inplace import check_inplace
 from .autograd.mode import mode
 from .dtype import dtype, from_numpy_dtype, get_default_dtype, int64, to_dtype
-from .autograd.inplace import check_inplace
 from .ops.apply import scalar_type
 from .ops.arithmetic import add, mul
 from .ops.signature import spread
@@ -148,7 +149,9 @@ def _stream(generator: Generator | None) -> MersenneTwister:
 def _filler(name: str, check: Callable[..., None], fill: Callable[..., Any]) -> Callable[..., Any]:
     """A method that fills a tensor in place with what ``fill`` draws."""
 
-    def method(self: Tensor, *args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
+    def method(
+        self: Tensor, *args: Any, generator: Generator | None = None, **kwargs: Any
+    ) -> Tensor:
         if mode.recording and self._needs_grad:
             check_inplace(self)
         kwargs = {{"from": "low", "to": "high"}.get(key, key): kwargs[key] for key in kwargs}
@@ -164,7 +167,7 @@ def _filler(name: str, check: Callable[..., None], fill: Callable[..., Any]) -> 
 
 def _must_be_floating(x: Tensor, kernel: str) -> None:
     if x.dtype.category != 2:
-        raise NotImplementedError(f'"{kernel}" not implemented for \'{scalar_type(x.dtype)}\'')
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{scalar_type(x.dtype)}'")
 
 
 def _check_uniform(x: Tensor, low: float = 0, high: float = 1) -> None:
@@ -213,8 +216,7 @@ def _check_integers(x: Tensor, low: int | None = None, high: int | None = None) 
     first, last = (0, low) if high is None else (low, high)
     if first >= last:
         raise RuntimeError(
-            "random_ expects 'from' to be less than 'to', "
-            f"but got from={first} >= to={last}"
+            f"random_ expects 'from' to be less than 'to', but got from={first} >= to={last}"
         )
     kind = x._array.dtype
     if kind.kind == "f":
@@ -284,8 +286,6 @@ FILLERS = {
 }
 
 
-
-
 # ---------------------------------------------------------------------- new tensors
 
 
@@ -331,7 +331,9 @@ def _creator(name: str, filler: str) -> Callable[..., Tensor]:
         return result.requires_grad_() if requires_grad else result
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"A tensor of a size filled by ``{filler}``, of the default dtype or another."
+    function.__doc__ = (
+        f"A tensor of a size, filled by ``{filler}``; of the default dtype unless given."
+    )
     return function
 
 
@@ -391,7 +393,9 @@ def randint(*args: Any, generator: Generator | None = None, **kwargs: Any) -> Te
     for name in ("device", "layout", "pin_memory"):
         kwargs.pop(name, None)
     if given or kwargs:
-        raise TypeError(f"randint() received an invalid combination of arguments {(*given, *kwargs)}")
+        raise TypeError(
+            f"randint() received an invalid combination of arguments {(*given, *kwargs)}"
+        )
     result = _empty(size, kind, out)
     FILLERS["random_"](result, int(low), int(high), generator=generator)
     return result.requires_grad_() if requires_grad else result

@@ -18,7 +18,7 @@ class Size(tuple[int, ...]):
     def __repr__(self) -> str:
         return f"torch.Size([{', '.join(map(repr, self))}])"
 
-    def __add__(self, other: Any) -> Size:  # type: ignore[override]
+    def __add__(self, other: Any) -> Size:
         return Size(tuple.__add__(self, tuple(other)))
 
     def __radd__(self, other: Any) -> Size:
@@ -71,7 +71,7 @@ class device:
     __slots__ = ("index", "type")
 
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
-        text = type.type if isinstance(type, device) else str(type)
+        text: str = str(type)
         name, _, number = text.partition(":")
         if name not in _DEVICES:
             raise RuntimeError(

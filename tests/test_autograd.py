@@ -240,7 +240,7 @@ PROGRAMS = {
         x.grad = None
         show(x.grad)
         refused(lambda: setattr(x, "grad", torch.ones(2)))
-        refused(lambda: setattr(x, "grad", torch.ones(3, dtype=torch.float64)), 45)
+        refused(lambda: setattr(x, "grad", torch.ones(3, dtype=torch.float64)), 43)
         refused(lambda: setattr(x, "grad", x))
         refused(lambda: setattr(x, "grad", 3))
     """,

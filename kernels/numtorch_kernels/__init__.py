@@ -1,4 +1,4 @@
-"""Numba kernels over ndarrays: broadcasting arithmetic, reductions, matmul, indexing, random numbers.
+"""Numba kernels over ndarrays: arithmetic, reductions, matmul, indexing, random numbers.
 
 Every function takes and returns NumPy arrays and knows nothing of tensors or gradients.
 """

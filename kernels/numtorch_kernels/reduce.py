@@ -210,25 +210,25 @@ def _count(x: Array, axes: Axes) -> int:
 
 def sum(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The sum, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
-    return SUM.over(x, axes, keepdims, dtype or WIDE[x.dtype])
+    return SUM(x, axes, keepdims, dtype or WIDE[x.dtype])
 
 
 def prod(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The product, accumulated in ``dtype``: by default int64 for integers and bool, else x's."""
-    return PROD.over(x, axes, keepdims, dtype or WIDE[x.dtype])
+    return PROD(x, axes, keepdims, dtype or WIDE[x.dtype])
 
 
 def mean(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The mean in a floating dtype, by default x's; NaN of no elements."""
     dtype = dtype or x.dtype
-    return MEAN.over(x, axes, keepdims, dtype, scale=np.array(_count(x, axes), dtype))
+    return MEAN(x, axes, keepdims, dtype, scale=np.array(_count(x, axes), dtype))
 
 
 def _spread(
     operation: Reduction, x: Array, axes: Axes, correction: float, keepdims: bool, centre: Array
 ) -> Array:
     freedom = builtins.max(_count(x, axes) - correction, 0)
-    return operation.over(x, axes, keepdims, x.dtype, centre, np.array(freedom, x.dtype))
+    return operation(x, axes, keepdims, x.dtype, centre, np.array(freedom, x.dtype))
 
 
 def var(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> Array:
@@ -261,12 +261,12 @@ def std_mean(
 
 def amax(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """The largest element; NaN if there is one, the dtype's lowest value if there is none."""
-    return AMAX.over(x, axes, keepdims, x.dtype)
+    return AMAX(x, axes, keepdims, x.dtype)
 
 
 def amin(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """The smallest element; NaN if there is one, the dtype's highest value if there is none."""
-    return AMIN.over(x, axes, keepdims, x.dtype)
+    return AMIN(x, axes, keepdims, x.dtype)
 
 
 max, min = amax, amin
@@ -274,27 +274,27 @@ max, min = amax, amin
 
 def any(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """Whether an element is not 0, as bool."""
-    return ANY.over(x, axes, keepdims, BOOL)
+    return ANY(x, axes, keepdims, BOOL)
 
 
 def all(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """Whether no element is 0, as bool."""
-    return ALL.over(x, axes, keepdims, BOOL)
+    return ALL(x, axes, keepdims, BOOL)
 
 
 def count_nonzero(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """How many elements are not 0, as int64."""
-    return COUNT_NONZERO.over(x, axes, keepdims, INT64)
+    return COUNT_NONZERO(x, axes, keepdims, INT64)
 
 
 def norm(x: Array, axes: Axes, p: float = 2.0, keepdims: bool = False) -> Array:
     """The p-norm of floats; p = 0 counts what is not 0, p = -inf is the smallest magnitude."""
     operation = NORMS.get(p)
     if operation is not None:
-        return operation.over(x, axes, keepdims, x.dtype)
-    return NORM.over(x, axes, keepdims, x.dtype, np.array(p, x.dtype), np.array(1 / p, x.dtype))
+        return operation(x, axes, keepdims, x.dtype)
+    return NORM(x, axes, keepdims, x.dtype, np.array(p, x.dtype), np.array(1 / p, x.dtype))
 
 
 def logsumexp(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """log(sum(exp(x))) of floats without overflow."""
-    return LOGSUMEXP.over(x, axes, keepdims, x.dtype, amax(x, axes))
+    return LOGSUMEXP(x, axes, keepdims, x.dtype, amax(x, axes))

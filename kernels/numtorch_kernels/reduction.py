@@ -206,7 +206,7 @@ class Reduction:
             loop = self.loops[key] = gufunc(kernel, "(n),(),()->()", dtypes, bind=bind)
         return loop
 
-    def over(
+    def __call__(
         self,
         x: Array,
         axes: Axes,
@@ -293,5 +293,5 @@ def _grouped(x: Array, axes: Axes) -> tuple[Array, int]:
         else:
             sizes.append(size)
             step = stride
-    shape = [x.shape[axis] for axis in kept] + sizes
+    shape = [x.shape[axis] for axis in kept] + (sizes or [1])
     return x.transpose(kept + order).reshape(shape), len(kept)

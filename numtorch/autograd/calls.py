@@ -148,7 +148,7 @@ def _start(tensor: Tensor, grad: Any, index: int) -> Tensor | None:
                 f"Mismatch in shape: grad_output[{index}] has a shape of {grad.shape} and "
                 f"output[{index}] has a shape of {tensor.shape}."
             )
-        return grad if grad.dtype is tensor.dtype else grad.to(tensor.dtype)  # type: ignore[attr-defined]
+        return grad if grad.dtype is tensor.dtype else grad.to(tensor.dtype)
     if grad is not None:
         raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
     if not tensor.requires_grad:

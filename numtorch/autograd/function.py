@@ -152,8 +152,8 @@ class FunctionNode(Node):
                     f"Function {self.name()} returned an invalid gradient at index {edge} - got "
                     f"{list(grad.shape)} but expected shape compatible with {list(shape)}"
                 )
-            grad = grad.sum_to_size(shape)  # type: ignore[attr-defined]
-        return grad if grad.dtype is kind else grad.to(kind)  # type: ignore[attr-defined]
+            grad = grad.sum_to_size(shape)
+        return grad if grad.dtype is kind else grad.to(kind)
 
     def release(self) -> None:
         """Lets go of the saved tensors."""

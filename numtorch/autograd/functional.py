@@ -209,7 +209,7 @@ class _Call:
         """Other tensors of the same memory; still in the graph where one is to be created."""
         with enable_grad():
             return tuple(
-                x.view(x.shape)  # type: ignore[attr-defined]
+                x.view(x.shape)
                 if self.create_graph and x.requires_grad
                 else x.detach().requires_grad_(needs_grad)
                 for x in tensors

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import memory
+from numtorch_kernels import Pointwise, memory
+from numtorch_kernels.drive import GRAIN
 
 from ..tensor import Tensor
 from .mode import mode
@@ -29,6 +30,7 @@ from .mode import mode
 _numbers = itertools.count()
 Edge = Any  # None, a leaf Tensor, a Node (its output 0), or (Node, output number)
 Grads = list["Tensor | None"]
+_sum = Pointwise(lambda a, b: a + b, "add")
 _probe = [object()]
 _HELD_ONCE = sys.getrefcount(_probe[0])  # what getrefcount says where only the list refers to it
 _accumulating = threading.Lock()  # leaves may belong to the graphs of several threads
@@ -194,7 +196,7 @@ def _as_function(edge: Edge) -> tuple[Any, int]:
 def edge_of(tensor: Tensor) -> Edge:
     """Where the gradient of a tensor goes."""
     if tensor._view is not None:
-        tensor._refresh_view()  # type: ignore[attr-defined]
+        tensor._refresh_view()
     node = tensor._node
     if node is None:
         return tensor if tensor.requires_grad else None
@@ -268,7 +270,7 @@ class _Run:
     def add(self, pending: Any, key: Any, grad: Tensor) -> None:
         """Adds to a pending gradient, in its memory if that is nobody else's."""
         if not self.create_graph and unshared(pending, key):
-            pending[key].add_(grad)
+            add_to(pending[key], grad)
         else:
             pending[key] = pending[key] + grad
 
@@ -296,7 +298,7 @@ class _Run:
                 tensor, grad = reference(), grads[output]
                 if tensor is not None and grad is not None:
                     known = tensor._grad
-                    tensor._grad = grad.clone() if known is None else known + grad  # type: ignore[attr-defined]
+                    tensor._grad = grad.clone() if known is None else known + grad
         if self.wanted is not None:
             for output, grad in enumerate(grads):
                 for position in self.wanted.get((node, output), ()):
@@ -362,11 +364,11 @@ class _Run:
             if not self.create_graph and unshared(self.leaves, leaf):
                 leaf._grad = self.leaves[leaf]
             else:
-                leaf._grad = self.leaves[leaf].clone()  # type: ignore[attr-defined]
+                leaf._grad = self.leaves[leaf].clone()
         elif self.create_graph:
-            leaf._grad = known + self.leaves[leaf]  # type: ignore[operator]
+            leaf._grad = known + self.leaves[leaf]
         else:
-            known.add_(self.leaves[leaf])  # type: ignore[attr-defined]
+            add_to(known, self.leaves[leaf])
 
 
 def _reachable(starts: Sequence[Edge]) -> set[Any]:
@@ -390,6 +392,16 @@ def _leaf_uses(starts: Sequence[Edge]) -> dict[Tensor, int]:
         if isinstance(edge, Tensor):
             uses[edge] = uses.get(edge, 0) + 1
     return uses
+
+
+def add_to(total: Tensor, grad: Tensor) -> None:
+    """Adds a gradient to another in its memory; the short way round ``total.add_(grad)``."""
+    a, b = total._array, grad._array
+    if a.shape != b.shape or a.size >= GRAIN:
+        total.add_(grad)  # type: ignore[attr-defined]
+    else:
+        _sum.loop((a.dtype, b.dtype)).ufunc(a, b, a)
+        total._bump_version()
 
 
 def unshared(holder: Any, key: Any) -> bool:

@@ -32,7 +32,7 @@ _NO_GRAD = (
 def alias(tensor: Tensor) -> Tensor:
     """Another tensor for the same memory and the same place in the graph."""
     if tensor._view is not None:
-        tensor._refresh_view()  # type: ignore[attr-defined]
+        tensor._refresh_view()
     result = wrap(tensor._array, tensor.dtype)
     result._node, result._output = tensor._node, tensor._output
     result._needs_grad = tensor.requires_grad
@@ -82,7 +82,7 @@ def rebase(target: Tensor, node: Node, output: int = 0, edge: int | None = 0) ->
         move(target, node, output)
     else:
         move(view.base, CopySlices(view.base, target, node, output, edge))
-        target._refresh_view()  # type: ignore[attr-defined]
+        target._refresh_view()
 
 
 class CopySlices(Node):

@@ -96,7 +96,7 @@ def softmin(
 ) -> Tensor:
     """:func:`softmax` of -x."""
     axis = _implicit_dim("softmin", input.ndim) if dim is None else dim
-    return classification.softmax(-input, axis, dtype)  # type: ignore[operator]
+    return classification.softmax(-input, axis, dtype)
 
 
 def log_softmax(
@@ -288,7 +288,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     noise = FILLERS["bernoulli_"](empty_like(input), 1 - p)
     if p < 1:
         noise.div_(1 - p)
-    return input.mul_(noise) if inplace else input * noise  # type: ignore[attr-defined]
+    return input.mul_(noise) if inplace else input * noise
 
 
 def layer_norm(

@@ -142,7 +142,7 @@ class Module(Members):
         return self._converted(kind)
 
     def _converted(self, kind: Dtype) -> Self:
-        return self._apply(lambda t: t.to(kind) if t.is_floating_point() else t)  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.to(kind) if t.is_floating_point() else t)
 
     def float(self) -> Self:
         """Converts floating-point parameters and buffers to float32."""
@@ -154,7 +154,7 @@ class Module(Members):
 
     def type(self, dst_type: Any) -> Self:
         """Converts all parameters and buffers to a dtype."""
-        return self._apply(lambda t: t.type(dst_type))  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.type(dst_type))
 
     def cpu(self) -> Self:
         """The module itself, which is on the CPU."""
@@ -352,7 +352,7 @@ class Module(Members):
             )
         with no_grad():
             if not assign:
-                member.copy_(value)  # type: ignore[attr-defined]
+                member.copy_(value)
             elif isinstance(member, Parameter):
                 setattr(self, name, Parameter(value, member.requires_grad))
             else:
@@ -431,7 +431,7 @@ def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
         parameter.grad = None
     else:
         parameter.grad = grad.detach()
-        parameter.grad.zero_()  # type: ignore[attr-defined]
+        parameter.grad.zero_()
 
 
 def _quoted(key: str) -> str:

@@ -1,8 +1,8 @@
 """The table of operations: one row an operation, in families that mirror the kernels'.
 
 A family module names its rows by ``register_rows``. What it composes of rows stands in its
-``FUNCTIONS`` (for the package's namespace) and ``METHODS`` (for tensors). Rows whose names begin with
-an underscore are called by those and by rules only.
+``FUNCTIONS`` (for the package's namespace) and ``METHODS`` (for tensors). Rows whose names begin
+with an underscore are called by those and by rules only.
 """
 
 from __future__ import annotations

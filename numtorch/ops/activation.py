@@ -219,7 +219,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     if size % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {axis} is size {size}")
     half = size // 2
-    return _gated(input.narrow(axis, 0, half), input.narrow(axis, half, half))  # type: ignore[attr-defined]
+    return _gated(input.narrow(axis, 0, half), input.narrow(axis, half, half))
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -248,7 +248,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     if weight.ndim:
         shape = (1, -1) if input.ndim > 1 else (-1,)
         trailing = (1,) * (input.ndim - 2)
-        weight = weight.reshape(*(shape + trailing if input.ndim else ()))  # type: ignore[attr-defined]
+        weight = weight.reshape(*(shape + trailing if input.ndim else ()))
     return _prelu_kernel(input, weight)
 
 

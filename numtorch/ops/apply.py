@@ -81,8 +81,14 @@ class OpNode(Node):
 
     __slots__ = ("likes", "recipe", "saved", "shapes", "versions")
     op: ClassVar[Any]
+    recipe: Any
+    likes: list[Any]  # of each edge: None, or the input's shape and dtype
+    shapes: list[tuple[int, ...]] | None  # of the results, where there are several
+    saved: list[Any] | None  # None once it is released
+    versions: list[Any]  # of each saved value: None, or those of the tensors it is or has
 
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
+        """The gradient for each edge, by the row's derivatives."""
         if self.saved is None:
             raise RuntimeError(FREED)
         values = [
@@ -92,6 +98,7 @@ class OpNode(Node):
         return self.op.backward(self, grads, values, create_graph)
 
     def release(self) -> None:
+        """Lets go of what was saved; a node that saved no tensor can run again."""
         if self.saved is not None and any(version is not None for version in self.versions):
             self.saved = None
 
@@ -108,7 +115,7 @@ def record(
     the version before, which backward will refuse.
     """
     edges: list[Any] = []
-    likes: list[Any] = []  # of each edge: None, or the input's shape and dtype
+    likes: list[Any] = []
     mask = 0
     for bit, position in enumerate(op.differentiable):
         x = arguments[position] if position < len(arguments) else None
@@ -166,8 +173,8 @@ def _saved(
 ) -> tuple[Any, Any]:
     """What to save for one name of a rule, and its version if it is a tensor."""
     if source == "result":
-        kept = SavedResult(results[position], position)
-        return kept, kept.counter.number
+        result = SavedResult(results[position], position)
+        return result, result.counter.number
     if source == "outputs":
         return len(results), None
     value = arguments[position] if position < len(arguments) else op.defaults[position]

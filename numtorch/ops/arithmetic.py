@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numtorch_kernels import reduce
@@ -82,9 +83,9 @@ def _divide(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
 
 def _check_exponent(a: Any, b: Any) -> None:
     """Refuses a negative integer power of an integer."""
-    if isinstance(b, int) and not isinstance(b, bool) and b < 0 and isinstance(a, Tensor):
-        if a.dtype.category < 2:
-            raise RuntimeError("Integers to negative integer powers are not allowed.")
+    negative = isinstance(b, int) and not isinstance(b, bool) and b < 0
+    if negative and isinstance(a, Tensor) and a.dtype.category < 2:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
 
 
 _SHORT_POWERS = (0.5, 1, 2, 3, -0.5, -1, -2)
@@ -94,7 +95,7 @@ def _power(a: Any, b: Any) -> Any:
     """a to the b, by multiplications for the common exponents."""
     if not isinstance(a, Expr) or isinstance(b, Expr):
         return s.pow(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else a**b
-    short = {
+    short: dict[float, Callable[[], Any]] = {
         0.5: lambda: s.sqrt(a),
         1: lambda: a,
         2: lambda: a * a,
@@ -119,6 +120,12 @@ def _exponent_derivative(g: Any, a: Any, b: Any, y: Any) -> Any:
 
 def _scaled(alpha: Any, x: Any) -> Any:
     return x if not isinstance(alpha, Expr) and alpha == 1 else alpha * x
+
+
+def _absolute(x: Any) -> Any:
+    if x.dtype.kind == "b":
+        raise TypeError("abs is not defined for bool")
+    return s.abs(x)
 
 
 add = pointwise(
@@ -198,7 +205,7 @@ pow = pointwise(
 )
 neg = pointwise(lambda x: -x, x=lambda g: -g, refuse={"b": _NO_BOOL_NEGATIVE})
 positive = pointwise(lambda x: x, x=lambda g: g)
-abs = pointwise(lambda x: s.abs(x), x=lambda g, x: g * s.sign(x))
+abs = pointwise(_absolute, x=lambda g, x: g * s.sign(x))
 sign = pointwise(lambda x: s.sign(x), x=lambda g: g * 0)
 square = pointwise(lambda x: x * (1 * x), x=lambda g, x: g * (2 * x), node="PowBackward0")
 reciprocal = pointwise(lambda x: 1 / x, x=lambda g, y: -g * (y * y), promote="float")

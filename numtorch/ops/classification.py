@@ -88,7 +88,7 @@ _log_softmax_backward: Op = op(
 def _converted(x: Tensor, dtype: Any, function: str) -> Tensor:
     if not isinstance(x, Tensor):
         must_be_tensor(function, "input", 1, x)
-    return x if dtype is None else x.to(to_dtype(dtype))  # type: ignore[attr-defined]
+    return x if dtype is None else x.to(to_dtype(dtype))
 
 
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
@@ -185,7 +185,12 @@ def _class_losses(
     if np.isnan(total):
         _refuse_targets(target, x.shape[1 if x.ndim > 1 else 0], ignore_index)
     if reduction == "mean":
-        return reduce.MEAN(losses, axes, False, losses.dtype, scale=total), total, weights, *others
+        return (
+            reduce.MEAN.over(losses, axes, False, losses.dtype, scale=total),
+            total,
+            weights,
+            *others,
+        )
     return reduced(losses, reduction), total, weights, *others
 
 
@@ -320,7 +325,7 @@ def cross_entropy(
 
 def _class_weights(like: Tensor, weight: Tensor) -> Any:
     """The weights in the shape in which they broadcast along the classes."""
-    return weight if like.ndim == 1 else weight.reshape(1, -1, *(1,) * (like.ndim - 2))  # type: ignore[attr-defined]
+    return weight if like.ndim == 1 else weight.reshape(1, -1, *(1,) * (like.ndim - 2))
 
 
 def _of_probabilities(

@@ -71,7 +71,7 @@ def _round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Te
             f"\"round_vml_cpu\" not implemented for '{scalar_type(input.dtype)}'"
         )
     scale = 10.0 ** max(decimals, -decimals)
-    scaled = input * scale if decimals > 0 else input / scale  # type: ignore[operator]
+    scaled = input * scale if decimals > 0 else input / scale
     rounded = round(scaled)
     return (
         div.function(rounded, scale, out=out)

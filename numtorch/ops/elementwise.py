@@ -133,6 +133,7 @@ class PointwiseOp(Op):
                 self._short[a.dtype, a.dtype] = self._plan(arguments)
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
+        """The result for these arguments, as an ndarray."""
         plan = self._plan(arguments)
         arrays = [
             x._array if make is None else make(x)
@@ -146,6 +147,7 @@ class PointwiseOp(Op):
             raise
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
+        """Computes the result into a tensor's memory, without a copy of its own."""
         plan = self._plan(arguments)
         arrays = [
             x._array if make is None else np.asarray(make(x))
@@ -270,6 +272,7 @@ class PointwiseOp(Op):
     def backward(
         self, node: OpNode, grads: Grads, values: list[Any], create_graph: bool
     ) -> Sequence[Tensor | None]:
+        """The gradients of the inputs, by one fused loop; by the rules for a graph of its own."""
         if create_graph:
             results = super().backward(node, grads, values, create_graph)
             return [
@@ -365,18 +368,20 @@ def _kind(x: Any) -> Any:
 
 def operands_dtype(operands: Sequence[Any]) -> dtype:
     """The dtype that tensors and numbers promote to, by PyTorch's three categories."""
-    groups: list[dtype | None] = [None, None]
+    dims: dtype | None = None
+    zero_dim: dtype | None = None
     wrapped: type | None = None
     for x in operands:
         if isinstance(x, Tensor):
-            group = 0 if x._array.ndim else 1
-            known = groups[group]
-            groups[group] = x.dtype if known is None else binary_result(known, x.dtype)
+            if x._array.ndim:
+                dims = x.dtype if dims is None else binary_result(dims, x.dtype)
+            else:
+                zero_dim = x.dtype if zero_dim is None else binary_result(zero_dim, x.dtype)
         elif x is not None and (
             wrapped is None or scalar_dtype(x).category > scalar_dtype(wrapped()).category
         ):
             wrapped = type(x)
-    return result_of(*groups, wrapped)
+    return result_of(dims, zero_dim, wrapped)
 
 
 def sum_to_shape(array: Array, shape: tuple[int, ...]) -> Array:
@@ -412,8 +417,8 @@ def _raise_unless_broadcastable(arrays: Sequence[Any]) -> None:
 def _fitted(grad: Tensor, shape: tuple[int, ...], kind: dtype) -> Tensor:
     """A gradient summed over broadcast dimensions and cast, by recorded operations."""
     if grad._array.shape != shape:
-        grad = grad.sum_to_size(shape)  # type: ignore[attr-defined]
-    return grad if grad.dtype is kind else grad.to(kind)  # type: ignore[attr-defined]
+        grad = grad.sum_to_size(shape)
+    return grad if grad.dtype is kind else grad.to(kind)
 
 
 def pointwise(
@@ -435,9 +440,9 @@ def pointwise(
     ``promote`` is "common" (the operands' common dtype) or "float" (the default dtype where that is
     no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
     NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments, and
-    ``check_parameters`` too where there are more than inputs.
-    ``numbers`` names the inputs that may be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion, and numbers among the
-    ``constants`` are compiled into the loop.
+    ``check_parameters`` too where there are more than inputs. ``numbers`` names the inputs that may
+    be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion, and
+    numbers among the ``constants`` are compiled into the loop.
     """
     return PointwiseOp(
         forward,

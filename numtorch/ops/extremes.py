@@ -23,7 +23,7 @@ def _evenly(g: Tensor, x: Tensor, y: Tensor, dim: Any, keepdim: bool) -> Tensor:
     """The gradient shared evenly among the elements that equal the extreme."""
     chosen = x == restored(y, x.shape, dim, keepdim)
     count = sum(chosen, dim, True) if x.ndim else sum(chosen)
-    return restored(g, x.shape, dim, keepdim) * chosen / count  # type: ignore[operator, attr-defined]
+    return restored(g, x.shape, dim, keepdim) * chosen / count
 
 
 def _amax(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
@@ -54,7 +54,7 @@ def _chosen(g: Tensor, x_shape: Size, indices: Tensor, dim: int, keepdim: bool) 
         return g
     g = restored(g, x_shape, dim, keepdim)
     where = restored(indices, x_shape, dim, keepdim)
-    return g.new_zeros(x_shape).scatter(dim, where, g)  # type: ignore[attr-defined]
+    return g.new_zeros(x_shape).scatter(dim, where, g)
 
 
 def _along(name: str, kernel: Any) -> Any:

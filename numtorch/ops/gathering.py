@@ -32,7 +32,7 @@ def c_name(x: Array) -> str:
 
 def zeros(g: Tensor, shape: Sequence[int]) -> Any:
     """Zeros of a gradient's dtype."""
-    return g.new_zeros(shape)  # type: ignore[attr-defined]
+    return g.new_zeros(shape)
 
 
 def _int64(index: Array) -> Array:
@@ -220,7 +220,7 @@ def _scatter_reduce(
 
 
 def _without_scattered(grad: Tensor, dim: int, index: Tensor, include_self: bool) -> Tensor:
-    return grad if include_self else grad.scatter(dim, index, 0)  # type: ignore[attr-defined]
+    return grad if include_self else grad.scatter(dim, index, 0)
 
 
 def _shares(
@@ -233,7 +233,7 @@ def _shares(
     return x_is, src_is, scatter_add.function(x_is, dim, index, src_is)
 
 
-def _cut(src: Tensor, index: Tensor) -> Tensor:
+def _cut(src: Any, index: Tensor) -> Any:
     """The part of src that an index covers."""
     if src._array.shape == index._array.shape:
         return src

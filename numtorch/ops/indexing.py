@@ -329,7 +329,7 @@ def _check_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> N
 
 def _spread_back(g: Tensor, x_shape: Sequence[int], indices: Any) -> Tensor:
     """Zeros of a shape with g added at the indices."""
-    zeros = g.new_zeros(x_shape)  # type: ignore[attr-defined]
+    zeros = g.new_zeros(x_shape)
     return index_put.inplace(zeros, indices, g, _only_mask(_arrays(indices)) is None)
 
 
@@ -340,7 +340,7 @@ def _arrays(indices: Sequence[Any]) -> list[Any]:
 def _without(g: Tensor, indices: Any, accumulate: bool) -> Tensor:
     if accumulate:
         return g
-    return index_put.function(g, indices, g.new_zeros(()))  # type: ignore[attr-defined]
+    return index_put.function(g, indices, g.new_zeros(()))
 
 
 _index_row = op(_index, node="IndexBackward0", x=_spread_back)
@@ -422,11 +422,11 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
                 value = value.reshape(trimmed)
             index_put.inplace(part, indices, value)
         elif part._array.shape == value._array.shape:
-            part.copy_(value)  # type: ignore[attr-defined]
+            part.copy_(value)
         elif not value._array.ndim:
             fill.inplace(part, value)
         else:
-            part.copy_(value.reshape(_fitting(value._array, part._array)))  # type: ignore[attr-defined]
+            part.copy_(value.reshape(_fitting(value._array, part._array)))
         return
     array = self._array[(*key, ...)]
     refuse_overlap(array)

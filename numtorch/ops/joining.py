@@ -157,8 +157,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         ends = list(indices_or_sections)
     starts = [0, *ends]
     return tuple(
-        input.slice(dim, start, end)  # type: ignore[attr-defined]
-        for start, end in zip(starts, [*ends, length], strict=True)
+        input.slice(dim, start, end) for start, end in zip(starts, [*ends, length], strict=True)
     )
 
 
@@ -253,9 +252,9 @@ def _cut(
     grads, start = [], 0
     for shape, kind in zip(tensors_shape, tensors_dtype, strict=True):
         if shape == (0,):
-            grads.append(g.new_zeros(shape))  # type: ignore[attr-defined]
+            grads.append(g.new_zeros(shape))
             continue
-        grads.append(g.narrow(axis, start, shape[axis]).to(kind))  # type: ignore[attr-defined]
+        grads.append(g.narrow(axis, start, shape[axis]).to(kind))
         start += shape[axis]
     return grads
 
@@ -280,7 +279,7 @@ def _stack(tensors: list[Array], dim: int = 0) -> Array:
 
 
 def _unstacked(g: Tensor, tensors_dtype: Sequence[Any], dim: int) -> list[Tensor]:
-    parts = g.unbind(dim)  # type: ignore[attr-defined]
+    parts = g.unbind(dim)
     return [part.to(kind) for part, kind in zip(parts, tensors_dtype, strict=True)]
 
 
@@ -297,10 +296,10 @@ def _at_least(ndim: int, tensor: Tensor) -> Tensor:
     if missing <= 0:
         return tensor
     if ndim == 3 and missing == 2:
-        return tensor.view(1, *shape, 1)  # type: ignore[attr-defined]
+        return tensor.view(1, *shape, 1)
     if ndim == 3 and missing == 1:
-        return tensor.unsqueeze(-1)  # type: ignore[attr-defined]
-    return tensor.reshape((1,) * missing + shape)  # type: ignore[attr-defined]
+        return tensor.unsqueeze(-1)
+    return tensor.reshape((1,) * missing + shape)
 
 
 def _atleast(ndim: int) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from numtorch_kernels.matmul import matmul as product
 from ..size import Size
 from ..tensor import Tensor
 from .signature import must_be_tensor
-from .table import op, register_rows
+from .table import Op, op, register_rows
 from .views import expanded_size
 
 Array = np.ndarray[Any, Any]
@@ -143,35 +143,35 @@ def _check_vector_or_inner(a: Array, b: Array) -> None:
 def _left_gradient(g: Tensor, mat2: Tensor, x_shape: Size) -> Any:
     """The gradient of the left factor of a broadcast product."""
     if mat2.ndim == 1:
-        return g.unsqueeze(-1) * mat2  # type: ignore[attr-defined]
-    g = g.unsqueeze(-2) if len(x_shape) == 1 else g  # type: ignore[attr-defined]
-    full = matmul(g, mat2.mT)  # type: ignore[attr-defined]
+        return g.unsqueeze(-1) * mat2
+    g = g.unsqueeze(-2) if len(x_shape) == 1 else g
+    full = matmul(g, mat2.mT)
     return full.squeeze(-2).sum_to_size(x_shape) if len(x_shape) == 1 else full.sum_to_size(x_shape)
 
 
 def _right_gradient(g: Tensor, x: Tensor, mat2_shape: Size) -> Any:
     """The gradient of the right factor of a broadcast product."""
     if len(mat2_shape) <= 2 and x.ndim > 1:
-        rows = x.reshape(-1, x.shape[-1]).t()  # type: ignore[attr-defined]
-        columns = g.reshape(rows.shape[1], -1)  # type: ignore[attr-defined]
+        rows = x.reshape(-1, x.shape[-1]).t()
+        columns = g.reshape(rows.shape[1], -1)
         return mm(rows, columns).reshape(mat2_shape)
     if x.ndim == 1:
-        return (x.unsqueeze(-1) * g.unsqueeze(-2)).sum_to_size(mat2_shape)  # type: ignore[attr-defined]
-    return matmul(x.mT, g).sum_to_size(mat2_shape)  # type: ignore[attr-defined]
+        return (x.unsqueeze(-1) * g.unsqueeze(-2)).sum_to_size(mat2_shape)
+    return matmul(x.mT, g).sum_to_size(mat2_shape)
 
 
-mm = op(
+mm: Op = op(
     _mm,
     x=lambda g, mat2: mm(g, mat2.t()),
     mat2=lambda g, x: mm(x.t(), g),
 )
-mv = op(
+mv: Op = op(
     _mv,
     x=lambda g, vec: g.unsqueeze(1) * vec,
     vec=lambda g, x: mv(x.t(), g),
 )
 dot = op(_dot, x=lambda g, tensor: g * tensor, tensor=lambda g, x: g * x)
-bmm = op(
+bmm: Op = op(
     _bmm,
     x=lambda g, mat2: bmm(g, mat2.transpose(1, 2)),
     mat2=lambda g, x: bmm(x.transpose(1, 2), g),
@@ -209,7 +209,7 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     if dims == (1, 1):
         return dot.function(input, other, out=out)
     if dims == (1, 2) and out is None:
-        return mm(input.unsqueeze(0), other).squeeze(0)  # type: ignore[attr-defined]
+        return mm(input.unsqueeze(0), other).squeeze(0)
     return _matmul_row.function(input, other, out=out)
 
 
@@ -218,7 +218,7 @@ def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:
     for name, x in (("self", input), ("vec2", vec2)):
         if x.ndim != 1:
             raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {x.ndim}-D")
-    column = input.unsqueeze(1)  # type: ignore[attr-defined]
+    column = input.unsqueeze(1)
     return column.mul(vec2) if out is None else column.mul(vec2, out=out)
 
 
@@ -255,7 +255,7 @@ def _baddbmm(x: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: 
 
 
 def _scaled(g: Tensor, factor: float) -> Tensor:
-    return g if factor == 1 else g * factor  # type: ignore[operator]
+    return g if factor == 1 else g * factor
 
 
 addmm = op(

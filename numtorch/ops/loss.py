@@ -86,7 +86,7 @@ def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
 def _weighted(values: Tensor, weight: Tensor, reduction: str) -> Tensor:
     """Weighted losses; their mean is over the weights."""
     check_reduction(reduction)
-    values = values * weight  # type: ignore[operator]
+    values = values * weight
     if reduction == "none":
         return values
     return sum(values) / sum(weight) if reduction == "mean" else sum(values)

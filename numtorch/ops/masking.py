@@ -194,7 +194,7 @@ def take_along_dim(
             f"{scalar_type(indices.dtype)}"
         )
     if dim is None:
-        flat, places = input.reshape(-1), indices.reshape(-1)  # type: ignore[attr-defined]
+        flat, places = input.reshape(-1), indices.reshape(-1)
         return gather.function(flat, 0, places, out=out)
     ndim = input._array.ndim
     if indices._array.ndim != ndim:
@@ -207,7 +207,7 @@ def take_along_dim(
     lengths = [shape.pop(axis) if shape else 1 for shape in pairs]
     common = list(broadcast_shape(pairs))
     shapes = [(*common[:axis], n, *common[axis:]) if ndim else () for n in lengths]
-    wide = input.expand(shapes[0])  # type: ignore[attr-defined]
+    wide = input.expand(shapes[0])
     places = remainder.function(indices, lengths[0]).expand(shapes[1])
     return gather.function(wide, axis, places, out=out)
 

@@ -32,8 +32,8 @@ def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(ndim))
     if isinstance(dim, int | np.integer) and not isinstance(dim, bool):
-        return (normalized_dim(dim, ndim),) if ndim else _checked_scalar_dim(dim)
-    if isinstance(dim, Tensor) or isinstance(dim, float | str | bool):
+        return (normalized_dim(int(dim), ndim),) if ndim else _checked_scalar_dim(int(dim))
+    if isinstance(dim, Tensor | float | str | bool):
         raise TypeError(f"argument 'dim' must be tuple of ints, not {type(dim).__name__}")
     found = [normalized_dim(int(each), ndim) for each in dim]
     for each in found:
@@ -52,12 +52,12 @@ def restored(x: Tensor, shape: Sequence[int], dim: Any, keepdim: bool) -> Tensor
     if keepdim or not shape:
         return x
     axes = axes_of(dim, len(shape))
-    return x.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])  # type: ignore[attr-defined]
+    return x.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
 
 
 def _spread(x: Tensor, shape: Size, dim: Any, keepdim: bool) -> Tensor:
     """A reduced tensor expanded to the shape before."""
-    return restored(x, shape, dim, keepdim).expand(shape)  # type: ignore[attr-defined]
+    return restored(x, shape, dim, keepdim).expand(shape)
 
 
 def _count(shape: Sequence[int], dim: Any) -> int:
@@ -115,25 +115,25 @@ def _prod(x: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any
 
 def _others_product(x: Tensor, dim: int) -> Tensor:
     """For each element along a dimension, the product of all others."""
-    one = x.select(dim, 0).unsqueeze(dim) * 0 + 1  # type: ignore[attr-defined]
+    one = x.select(dim, 0).unsqueeze(dim) * 0 + 1
     length = x.shape[dim]
 
     def before(values: Tensor) -> Tensor:
-        return cat([one, values.narrow(dim, 0, length - 1)], dim).cumprod(dim)  # type: ignore[attr-defined]
+        return cat([one, values.narrow(dim, 0, length - 1)], dim).cumprod(dim)
 
-    return before(x) * before(x.flip(dim)).flip(dim)  # type: ignore[attr-defined]
+    return before(x) * before(x.flip(dim)).flip(dim)
 
 
 def _prod_gradient(g: Tensor, x: Tensor, y: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     if not x.numel():
-        return x * 0  # type: ignore[operator]
+        return x * 0
     if reduce.all(x._array, tuple(range(x.ndim))):
-        return restored(g * y, x.shape, dim, keepdim) / x  # type: ignore[operator]
+        return restored(g * y, x.shape, dim, keepdim) / x
     if dim is None:
-        return (g * _others_product(x.reshape(-1), 0)).reshape(x.shape)  # type: ignore[attr-defined, operator]
+        return (g * _others_product(x.reshape(-1), 0)).reshape(x.shape)
     if not x.ndim:
         return g
-    return restored(g, x.shape, dim, keepdim) * _others_product(x, dim)  # type: ignore[operator]
+    return restored(g, x.shape, dim, keepdim) * _others_product(x, dim)
 
 
 sum = op(
@@ -196,13 +196,13 @@ def _var_gradient(g: Tensor, x: Tensor, dim: Any, correction: float, keepdim: bo
     freedom = _count(x.shape, dim) - correction
     scale = 2 / freedom if freedom > 0 else math.nan if freedom == 0 else math.inf
     deviation = x - mean(x, dim, True) if x.ndim else x - mean(x)
-    return restored(g, x.shape, dim, keepdim) * (deviation * scale)  # type: ignore[operator]
+    return restored(g, x.shape, dim, keepdim) * (deviation * scale)
 
 
 def _std_gradient(
     g: Tensor, x: Tensor, y: Tensor, dim: Any, correction: float, keepdim: bool
 ) -> Tensor:
-    return _var_gradient(s.where(y == 0, 0, g / (2 * y)), x, dim, correction, keepdim)  # type: ignore[operator]
+    return _var_gradient(s.where(y == 0, 0, g / (2 * y)), x, dim, correction, keepdim)
 
 
 def _pair_gradient(grads: Any, x: Tensor, first: Any, dim: Any, keepdim: bool) -> Tensor:
@@ -211,7 +211,7 @@ def _pair_gradient(grads: Any, x: Tensor, first: Any, dim: Any, keepdim: bool) -
     total = None if g is None else first(g)
     if average is not None:
         shape = x.shape
-        even = _spread(average / max(_count(shape, dim), 1), shape, dim, keepdim)  # type: ignore[operator]
+        even = _spread(average / max(_count(shape, dim), 1), shape, dim, keepdim)
         total = even if total is None else total + even
     assert total is not None
     return total
@@ -283,9 +283,9 @@ def _vector_norm(
     x: Array, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Array:
     if x.dtype.kind != "f":
-        kind = scalar_type(from_numpy_dtype(x.dtype))
         raise RuntimeError(
-            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {kind}"
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. "
+            f"Got {scalar_type(from_numpy_dtype(x.dtype))}"
         )
     axes = axes_of(dim, x.ndim)
     if not x.size and (ord == math.inf or ord < 0) and product(x.shape[a] for a in axes) == 0:
@@ -299,24 +299,24 @@ def _vector_norm(
 
 def _norm_gradient(g: Tensor, x: Tensor, y: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
     g, y = (restored(each, x.shape, dim, keepdim) for each in (g, y))
-    g, y = (each.to(x.dtype) for each in (g, y))  # type: ignore[attr-defined]
+    g, y = (each.to(x.dtype) for each in (g, y))
     if ord == 0:
-        return x * 0  # type: ignore[operator]
+        return x * 0
     if ord == 1:
-        return x.sign() * g  # type: ignore[attr-defined]
+        return x.sign() * g
     if ord == 2:
-        return s.where(y == 0, 0, x * (g / y))  # type: ignore[operator]
-    size = x.abs()  # type: ignore[attr-defined]
+        return s.where(y == 0, 0, x * (g / y))
+    size = x.abs()
     if math.isinf(ord):
         chosen = size == y
         count = sum(chosen, dim, True) if x.ndim else sum(chosen)
-        return x.sign() * (g * chosen / count)  # type: ignore[attr-defined, operator]
+        return x.sign() * (g * chosen / count)
     if ord < 1:
-        direction = s.where(x == 0, 0, x.sign() * size ** (ord - 1))  # type: ignore[attr-defined, operator]
-        return direction * g * y ** (1 - ord)  # type: ignore[operator]
+        direction = s.where(x == 0, 0, x.sign() * size ** (ord - 1))
+        return direction * g * y ** (1 - ord)
     if ord < 2:
-        return s.where(y == 0, 0, x.sign() * size ** (ord - 1) * (g * y ** (1 - ord)))  # type: ignore[attr-defined, operator]
-    return s.where(y == 0, 0, x * size ** (ord - 2) * (g / y ** (ord - 1)))  # type: ignore[operator]
+        return s.where(y == 0, 0, x.sign() * size ** (ord - 1) * (g * y ** (1 - ord)))
+    return s.where(y == 0, 0, x * size ** (ord - 2) * (g / y ** (ord - 1)))
 
 
 _vector_norm_row = op(_vector_norm, x=_norm_gradient, node="LinalgVectorNormBackward0")

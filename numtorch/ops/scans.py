@@ -33,20 +33,20 @@ def _scanned(kernel: Any) -> Any:
 
 
 def _reversed_sums(x: Tensor, dim: int) -> Tensor:
-    return cumsum(x.flip(dim), dim).flip(dim) if x.ndim else x  # type: ignore[attr-defined]
+    return cumsum(x.flip(dim), dim).flip(dim) if x.ndim else x
 
 
 def _cumprod_gradient(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
     if not x.ndim or not x.numel():
         return g
     if reduce.all(x._array, tuple(range(x.ndim))):
-        return _reversed_sums(g * y, dim) / x  # type: ignore[operator]
+        return _reversed_sums(g * y, dim) / x
     parts = []
     for i in range(x.shape[dim]):
-        before = x.narrow(dim, 0, i).prod(dim, keepdim=True)  # type: ignore[attr-defined]
-        rest = x.narrow(dim, i + 1, x.shape[dim] - i - 1)  # type: ignore[attr-defined]
-        later = cumprod(rest, dim) * g.narrow(dim, i + 1, rest.shape[dim])  # type: ignore[attr-defined]
-        here = g.narrow(dim, i, 1)  # type: ignore[attr-defined]
+        before = x.narrow(dim, 0, i).prod(dim, keepdim=True)
+        rest = x.narrow(dim, i + 1, x.shape[dim] - i - 1)
+        later = cumprod(rest, dim) * g.narrow(dim, i + 1, rest.shape[dim])
+        here = g.narrow(dim, i, 1)
         parts.append(before * (here + sum(later, dim, True)))
     return cat(parts, dim)
 
@@ -71,7 +71,7 @@ def _scanned_pair(kernel: Any) -> Any:
 def _gathered_back(g: Tensor, x_shape: Size, indices: Tensor, dim: int) -> Tensor:
     if not x_shape:
         return g
-    return g.new_zeros(x_shape).scatter_add(dim, indices, g)  # type: ignore[attr-defined]
+    return g.new_zeros(x_shape).scatter_add(dim, indices, g)
 
 
 cummax = op(

@@ -162,7 +162,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
     return Size(result)
 
 
-def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+def sum_to_size(self: Any, *size: Any) -> Tensor:
     """The sum over the dimensions that were broadcast from a size."""
     shape, wanted = self._array.shape, tuple(spread(size))
     if not wanted:
@@ -178,7 +178,7 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
         axis for axis, had in enumerate(shape)
         if axis < missing or (wanted[axis - missing] == 1 and had != 1)
     ]  # fmt: skip
-    total = self.sum(dims, keepdim=True)  # type: ignore[attr-defined]
+    total = self.sum(dims, keepdim=True)
     return reshape(total, wanted) if missing else total
 
 
@@ -396,11 +396,11 @@ def _summed_repeats(g: Tensor, x_shape: Size, repeats: Sequence[int]) -> Tensor:
     extra = len(repeats) - len(x_shape)
     shape = (1,) * extra + tuple(x_shape)
     if not g._array.size:
-        return g.new_zeros(x_shape)  # type: ignore[attr-defined]
+        return g.new_zeros(x_shape)
     pairs = [each for pair in zip(repeats, shape, strict=True) for each in pair]
     blocks = reshape(g, pairs)
     dims = [2 * axis for axis, count in enumerate(repeats) if count != 1]
-    total = blocks.sum(dims) if dims else blocks  # type: ignore[attr-defined]
+    total = blocks.sum(dims) if dims else blocks
     return reshape(total, x_shape)
 
 
@@ -443,7 +443,7 @@ def repeat_interleave(
             f"repeats.size(0) = {counts.size} and input.size({axis}) = {shape[axis]}"
         )
     places = index.repeat_interleave(np.arange(counts.size), counts, 0)
-    return input.index_select(axis, wrap_array(places))  # type: ignore[attr-defined]
+    return input.index_select(axis, wrap_array(places))
 
 
 def _checked_repeats(repeats: Tensor) -> Array:
@@ -501,7 +501,7 @@ def diag(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tens
         result = _diagonal_copy.function(input, diagonal)
     else:
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input._array.ndim}D")
-    return result if out is None else out.copy_(result)  # type: ignore[attr-defined]
+    return result if out is None else out.copy_(result)
 
 
 def _on_diagonal(g: Any, x_shape: Size, offset: int) -> Tensor:

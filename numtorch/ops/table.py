@@ -106,6 +106,7 @@ class Op:
         self.function, self.inplace = make_functions(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The row's function, called."""
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -211,6 +212,7 @@ class Update(Op):
     refuses_overlap = True  # whether the order of writes to one place would show
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
+        """The changed first argument, copied."""
         if self.check is not None:
             self.check(*arguments)
         x, *others = arguments
@@ -221,6 +223,7 @@ class Update(Op):
         return target
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
+        """Changes the tensor's memory itself."""
         if self.check is not None:
             self.check(*arguments)
         if self.refuses_overlap:

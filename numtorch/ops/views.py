@@ -152,7 +152,7 @@ CopySlices.scatter = _strided_scatter_row
 
 def _scattered(g: Tensor, shape: Size, size: Any, stride: Any, offset: int, layout: Any) -> Tensor:
     """Zeros of a shape and layout with g in the strided part."""
-    zeros = g.new_zeros(shape)  # type: ignore[attr-defined]
+    zeros = g.new_zeros(shape)
     return _strided_scatter_row(zeros, g, size, stride, offset, layout)
 
 
@@ -178,9 +178,9 @@ def _gathered_back(
     if not _overlaps(size, stride):
         return _scattered(g, x_shape, size, stride, offset, _packed(x_shape))
     places = _as_strided(np.arange(prod(x_shape)), size, stride, offset)
-    flat = g.new_zeros((prod(x_shape),))  # type: ignore[attr-defined]
-    flat.index_add_(0, wrap_array(places.reshape(-1)), g.reshape(-1))  # type: ignore[attr-defined]
-    return flat.reshape(x_shape)  # type: ignore[no-any-return]
+    flat = g.new_zeros((prod(x_shape),))
+    flat.index_add_(0, wrap_array(places.reshape(-1)), g.reshape(-1))
+    return flat.reshape(x_shape)
 
 
 as_strided = view_of(_as_strided, x=_gathered_back)
@@ -189,7 +189,8 @@ as_strided = view_of(_as_strided, x=_gathered_back)
 def refresh_view(self: Tensor) -> None:
     """Gives a view whose base was changed in place since a grad_fn that says so."""
     view, counter = self._view, self._version_counter
-    assert view is not None and counter is not None
+    assert view is not None
+    assert counter is not None
     if counter.number == view.number:
         return
     base = view.base
@@ -391,18 +392,18 @@ def _slice(
     return x[(slice(None),) * axis + (slice(start, end, step),)]
 
 
-def _placed(g: Tensor, shape: Size, place: Callable[[Tensor], Tensor]) -> Tensor:
+def _placed(g: Tensor, shape: Size, place: Callable[[Any], Tensor]) -> Tensor:
     """Zeros of a shape with g in the part that ``place`` makes of it."""
-    whole = g.new_zeros(shape)  # type: ignore[attr-defined]
+    whole = g.new_zeros(shape)
     if mode.recording:
         with_part = whole + 0
-        place(with_part).copy_(g)  # type: ignore[attr-defined]
+        place(with_part).copy_(g)
         return with_part
     write(place(whole)._array, g._array)
     return whole
 
 
-def _narrow(x: Array, dim: int, start: int, length: int) -> Array:
+def _narrow(x: Array, dim: int, start: Any, length: int) -> Array:
     if not x.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     if isinstance(start, np.ndarray) and (start.ndim or start.dtype.kind not in "iu"):
@@ -458,12 +459,12 @@ def _folded(g: Any, x_shape: Size, dimension: int, size: int, step: int) -> Tens
     """The sum of the gradients of overlapping windows."""
     whole = g.new_zeros(x_shape)
     if not len(x_shape):
-        return whole + g.sum()  # type: ignore[no-any-return]
+        return whole + g.sum()
     axis = normalized_dim(dimension, len(x_shape))
     starts = np.arange(g._array.shape[axis])[:, None] * step
     places = wrap_array((starts + np.arange(size)).reshape(-1))
     parts = g.movedim(-1, axis + 1).flatten(axis, axis + 1)
-    return whole.index_add_(axis, places, parts)  # type: ignore[no-any-return]
+    return whole.index_add_(axis, places, parts)
 
 
 view = view_of(_view, x=lambda g, x_shape: g.reshape(x_shape))
@@ -477,7 +478,7 @@ select = view_of(
     _select,
     x=lambda g, x_shape, dim, index: _placed(g, x_shape, lambda whole: whole.select(dim, index)),
 )
-slice_ = view_of(
+slice_: ViewOp = view_of(
     _slice,
     x=lambda g, x_shape, dim, start, end, step: _placed(
         g, x_shape, lambda whole: slice_(whole, dim, start, end, step)

@@ -237,7 +237,7 @@ def _fitted(value: Any, parameter: Tensor, key: str = "") -> Any:
     if isinstance(value, Tensor):
         if key == "step" or not parameter.is_floating_point():
             return value
-        return value.to(parameter.dtype)  # type: ignore[attr-defined]
+        return value.to(parameter.dtype)
     if isinstance(value, dict):
         return {name: _fitted(each, parameter, name) for name, each in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):

@@ -206,6 +206,12 @@ def test_threads_change_no_bit(thread_counts, shape):
             assert found[0] == found[1]
 
 
+def test_over_no_axis():
+    x = np.random.randn(3, 4)
+    np.testing.assert_array_equal(reduce.sum(x, ()), x)
+    np.testing.assert_array_equal(reduce.norm(x, (), 1.0, True), abs(x))
+
+
 def test_unaligned_arrays():
     packed = np.zeros(50, np.dtype([("a", "i1"), ("b", "f4"), ("c", "f8")]))
     packed["b"], packed["c"] = np.arange(50), np.arange(50)

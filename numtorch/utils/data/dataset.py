@@ -48,7 +48,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
         self.tensors = tensors
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
-        return tuple(tensor[index] for tensor in self.tensors)  # type: ignore[index]
+        return tuple(tensor[index] for tensor in self.tensors)
 
     def __len__(self) -> int:
         return self.tensors[0].size(0)
@@ -179,4 +179,4 @@ def batch_of(dataset: Any, indices: list[Any]) -> list[Tensor] | None:
     if type(dataset) is not TensorDataset:
         return None
     rows = wrap_array(np.array(indices, np.int64))
-    return [tensor[rows] for tensor in dataset.tensors]  # type: ignore[index]
+    return [tensor[rows] for tensor in dataset.tensors]
