@@ -398,7 +398,7 @@ def add_to(total: Tensor, grad: Tensor) -> None:
     """Adds a gradient to another in its memory; the short way round ``total.add_(grad)``."""
     a, b = total._array, grad._array
     if a.shape != b.shape or a.size >= GRAIN:
-        total.add_(grad)  # type: ignore[attr-defined]
+        total.add_(grad)
     else:
         _sum.loop((a.dtype, b.dtype)).ufunc(a, b, a)
         total._bump_version()

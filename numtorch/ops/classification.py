@@ -186,7 +186,7 @@ def _class_losses(
         _refuse_targets(target, x.shape[1 if x.ndim > 1 else 0], ignore_index)
     if reduction == "mean":
         return (
-            reduce.MEAN.over(losses, axes, False, losses.dtype, scale=total),
+            reduce.MEAN(losses, axes, False, losses.dtype, scale=total),
             total,
             weights,
             *others,

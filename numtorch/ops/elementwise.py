@@ -441,8 +441,8 @@ def pointwise(
     no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
     NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments, and
     ``check_parameters`` too where there are more than inputs. ``numbers`` names the inputs that may
-    be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion, and
-    numbers among the ``constants`` are compiled into the loop.
+    be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion,
+    and numbers among the ``constants`` are compiled into the loop.
     """
     return PointwiseOp(
         forward,
