@@ -10,7 +10,7 @@ from numtorch_kernels import symbols as s
 from numtorch_kernels.expression import Expr
 
 from ..tensor import Tensor
-from .elementwise import operands_dtype, pointwise
+from .elementwise import nothing, operands_dtype, pointwise
 from .table import register_rows
 
 _NO_BOOL_SUB = (
@@ -109,7 +109,7 @@ def _power(a: Any, b: Any) -> Any:
 
 def _power_derivative(g: Any, a: Any, b: Any) -> Any:
     if not isinstance(b, Tensor | Expr):
-        return g * 0 if b == 0 else g * (b * _power(a, b - 1))
+        return nothing(g) if b == 0 else g * (b * _power(a, b - 1))
     return s.where(b == 0, 0, g * (b * _power(a, b - 1)))
 
 
@@ -160,8 +160,8 @@ mul = pointwise(
 )
 div = pointwise(
     _divide,
-    a=lambda g, b, rounding_mode: g / b if rounding_mode is None else g * 0,
-    b=lambda g, a, b, rounding_mode: -g * ((a / b) / b) if rounding_mode is None else g * 0,
+    a=lambda g, b, rounding_mode: g / b if rounding_mode is None else nothing(g),
+    b=lambda g, a, b, rounding_mode: -g * ((a / b) / b) if rounding_mode is None else nothing(g),
     promote=lambda a, b, rounding_mode=None: "float" if rounding_mode is None else "common",
     check_parameters=_check_rounding,
     node=lambda a, b, rounding_mode=None: (
@@ -190,8 +190,8 @@ fmod = pointwise(
 )
 _trunc_divide = pointwise(
     lambda a, b: s.trunc_divide(a, b),
-    a=lambda g: g * 0,
-    b=lambda g: g * 0,
+    a=nothing,
+    b=nothing,
     numbers="b",
 )
 pow = pointwise(
@@ -206,7 +206,7 @@ pow = pointwise(
 neg = pointwise(lambda x: -x, x=lambda g: -g, refuse={"b": _NO_BOOL_NEGATIVE})
 positive = pointwise(lambda x: x, x=lambda g: g)
 abs = pointwise(_absolute, x=lambda g, x: g * s.sign(x))
-sign = pointwise(lambda x: s.sign(x), x=lambda g: g * 0)
+sign = pointwise(lambda x: s.sign(x), x=nothing)
 square = pointwise(lambda x: x * (1 * x), x=lambda g, x: g * (2 * x), node="PowBackward0")
 reciprocal = pointwise(lambda x: 1 / x, x=lambda g, y: -g * (y * y), promote="float")
 
@@ -275,7 +275,7 @@ maximum = pointwise(
 copysign = pointwise(
     lambda a, b: s.copysign(a, b),
     a=lambda g, a, y: s.where(a == 0, 0, g * (y / a)),
-    b=lambda g: g * 0,
+    b=nothing,
     promote="float",
     numbers="b",
 )

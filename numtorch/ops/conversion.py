@@ -131,17 +131,17 @@ clone = op(_clone, x=lambda g: g)
 _copy = Update(
     _copy_into,
     {
-        "x": lambda g: g * 0,
+        "x": lambda g: g.new_zeros(g.shape),
         "src": lambda g, src_shape, src_dtype: g.sum_to_size(src_shape).to(src_dtype),
     },
     node="CopyBackwards",
 )
 fill = Update(
     _fill,
-    {"x": lambda g: g * 0, "value": lambda g: g.sum()},
+    {"x": lambda g: g.new_zeros(g.shape), "value": lambda g: g.sum()},
     node=lambda x, value: "FillBackward3" if isinstance(value, Tensor) else "FillBackward2",
 )
-zero = Update(_zero, {"x": lambda g: g * 0}, node="ZeroBackward0")
+zero = Update(_zero, {"x": lambda g: g.new_zeros(g.shape)}, node="ZeroBackward0")
 
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:

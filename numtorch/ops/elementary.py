@@ -12,7 +12,7 @@ from numtorch_kernels import symbols as s
 from ..tensor import Tensor
 from .apply import scalar_type
 from .arithmetic import div, mul
-from .elementwise import pointwise
+from .elementwise import nothing, pointwise
 from .table import register_rows
 
 sqrt = pointwise(lambda x: s.sqrt(x), x=lambda g, y: g / (2 * y), promote="float")
@@ -55,10 +55,10 @@ erfc = pointwise(
     promote="float",
 )
 
-floor = pointwise(lambda x: s.floor(x), x=lambda g: g * 0)
-ceil = pointwise(lambda x: s.ceil(x), x=lambda g: g * 0)
-trunc = pointwise(lambda x: s.trunc(x), x=lambda g: g * 0)
-round = pointwise(lambda x: s.round(x), x=lambda g: g * 0)
+floor = pointwise(lambda x: s.floor(x), x=nothing)
+ceil = pointwise(lambda x: s.ceil(x), x=nothing)
+trunc = pointwise(lambda x: s.trunc(x), x=nothing)
+round = pointwise(lambda x: s.round(x), x=nothing)
 frac = pointwise(lambda x: x - s.trunc(x), x=lambda g: g)
 
 

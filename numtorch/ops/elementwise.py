@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import reduce
+from numtorch_kernels import symbols as s
 from numtorch_kernels.expression import Expr, cast, symbol
 from numtorch_kernels.pointwise import Pointwise, launch, loop_of, run
 
@@ -419,6 +420,11 @@ def _fitted(grad: Tensor, shape: tuple[int, ...], kind: dtype) -> Tensor:
     if grad._array.shape != shape:
         grad = grad.sum_to_size(shape)
     return grad if grad.dtype is kind else grad.to(kind)
+
+
+def nothing(g: Any) -> Any:
+    """The derivative of a step: zeros, even where ``g`` is not finite."""
+    return s.where(g == g, 0.0, 0.0)
 
 
 def pointwise(

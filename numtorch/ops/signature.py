@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import keyword
 from collections.abc import Callable
+from functools import cache
+from types import CodeType, FunctionType
 from typing import Any, NoReturn
 
 from ..dtype import type_name
@@ -42,47 +44,77 @@ class Parameters:
         self.defaults += [named.get(name, EMPTY) for name in self.names[code.co_argcount :]]
 
 
-def make_functions(op: Any, name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The function of a row and its in-place twin, which call the dispatch path."""
-    p = op.parameters
+@cache
+def _codes(defaults: tuple[bool, ...], positional: int, gathers: bool) -> tuple[CodeType, CodeType]:
+    """The codes of a function and its in-place twin for one form of signature.
+
+    The form is which parameters have defaults, how many are positional, and whether the last takes
+    all the rest. Parameters are called p0, p1, ...: rows of one form share what is compiled.
+    """
     head, values, unchanged = [], [], []
-    namespace: dict[str, Any] = {"op": op, "apply": apply, "apply_inplace": apply_inplace}
-    namespace |= {"respell": respell, "spread": spread}
-    for position, (parameter, default) in enumerate(zip(p.names, p.defaults, strict=True)):
-        spelled = KEYWORDS.get(parameter, parameter)
-        spelled += "_" if keyword.iskeyword(spelled) else ""
-        if p.gathers and position == len(p.names) - 1:
-            head.append(f"*{spelled}")
-            values.append(f"spread({spelled})")
+    for position, has_default in enumerate(defaults):
+        if gathers and position == len(defaults) - 1:
+            head.append(f"*p{position}")
+            values.append(f"spread(p{position})")
             break
-        if position == p.positional:
+        if position == positional:
             head.append("*")
-        if default is EMPTY:
-            head.append(spelled)
-        else:
-            namespace[f"default{position}"] = default
-            head.append(f"{spelled}=default{position}")
-            unchanged.append(f"{spelled} is default{position}")
-        values.append(spelled)
-    star = [] if p.gathers or "*" in head else ["*"]
-    inputs = values[: sum(default is EMPTY for default in p.defaults)]
-    lines = []
+        head.append(f"p{position}=None" if has_default else f"p{position}")
+        values.append(f"p{position}")
+        if has_default:
+            unchanged.append(f"p{position} is default{position}")
+    star = [] if gathers or "*" in head else ["*"]
+    inputs = values[: len(defaults) - sum(defaults)]
+    namespace: dict[str, Any] = {}
     for function, path, extra, end in (
-        (name, "apply", [*star, "out=None"], ", out)"),
-        (name + "_", "apply_inplace", [], ")"),
+        ("function", "apply", [*star, "out=None"], ", out)"),
+        ("twin", "apply_inplace", [], ")"),
     ):
-        lines.append(f"def {function}({', '.join([*head, *extra])}, **others):")
+        lines = [f"def {function}({', '.join([*head, *extra])}, **others):"]
         lines.append(f"    if others: return respell({function}, others, locals())")
         if unchanged:
             lines.append(f"    if {' and '.join(unchanged)}:")
             lines.append(f"        return {path}(op, ({', '.join(inputs)},){end}")
         lines.append(f"    return {path}(op, ({', '.join(values)},){end}")
-    exec(compile("\n".join(lines), f"<{name}>", "exec"), namespace)
-    made = namespace[name], namespace[name + "_"]
-    for function in made:
-        function.__module__ = "torch"
-        function.__doc__ = op.summary
-    return made
+        exec(compile("\n".join(lines), "<numtorch row>", "exec"), namespace)
+    return namespace["function"].__code__, namespace["twin"].__code__
+
+
+def make_functions(op: Any, name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The function of a row and its in-place twin, which call the dispatch path."""
+    p = op.parameters
+    spelled = {f"p{i}": _spelling(parameter) for i, parameter in enumerate(p.names)}
+    namespace: dict[str, Any] = {"op": op, "apply": apply, "apply_inplace": apply_inplace}
+    namespace |= {"respell": respell, "spread": spread}
+    namespace |= {f"default{i}": default for i, default in enumerate(p.defaults)}
+    given = tuple(default for default in p.defaults[: p.positional] if default is not EMPTY)
+    named = {
+        _spelling(parameter): default
+        for parameter, default in zip(p.names, p.defaults, strict=True)
+        if default is not EMPTY and parameter not in p.names[: p.positional]
+    }
+    form = tuple(default is not EMPTY for default in p.defaults)
+    made = []
+    for code, title, key in zip(
+        _codes(form, p.positional, p.gathers), (name, name + "_"), ("function", "twin"), strict=True
+    ):
+        renamed = code.replace(
+            co_name=title,
+            co_qualname=title,
+            co_varnames=tuple(spelled.get(each, each) for each in code.co_varnames),
+        )
+        function = FunctionType(renamed, namespace, title, given)
+        function.__kwdefaults__ = {**named, "out": None} if key == "function" else named
+        function.__module__, function.__doc__ = "torch", op.summary
+        namespace[key] = function
+        made.append(function)
+    return made[0], made[1]
+
+
+def _spelling(parameter: str) -> str:
+    """The keyword by which a call gives a parameter of a row."""
+    spelled = KEYWORDS.get(parameter, parameter)
+    return spelled + "_" if keyword.iskeyword(spelled) else spelled
 
 
 def spread(values: tuple[Any, ...]) -> tuple[Any, ...]:
