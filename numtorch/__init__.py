@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import e, inf, nan, pi
 
-from . import autograd, creation, cuda, methods, nn, optim, queries, random, utils
+from . import autograd, creation, cuda, legacy, methods, nn, optim, queries, random, utils
 from .autograd import functional as _autograd_functional
 from .autograd.mode import (
     enable_grad,
@@ -43,7 +43,7 @@ __version__ = "0.1.0"
 
 globals().update(ALIASES)
 globals().update(FUNCTIONS)
-globals().update(creation.FUNCTIONS)
-globals().update(random.FUNCTIONS)
-globals().update(queries.FUNCTIONS)
+for _family in (creation, legacy, random, queries):
+    globals().update(_family.FUNCTIONS)
 methods.attach()
+__all__ = [name for name in globals() if not name.startswith("_")]

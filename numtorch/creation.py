@@ -15,7 +15,6 @@ from numtorch_kernels import copying, index, layout, memory, sequence
 from .data import check_ndarray, data_array
 from .dtype import (
     DTYPES,
-    TENSOR_TYPES,
     dtype,
     from_numpy_dtype,
     get_default_dtype,
@@ -565,80 +564,6 @@ def new_full(
     )
 
 
-# ---------------------------------------------------------------------- legacy constructors
-
-
-def _legacy(
-    kind: dtype, args: tuple[Any, ...], any_dtype: bool = False, device: Any = None
-) -> tuple[Array, dtype]:
-    """The memory of ``Tensor(2, 3)``, unset, of ``Tensor([2, 3])``, with that data."""
-    if device is not None:
-        check_device("new", device)
-    if len(args) == 1 and not isinstance(args[0], int | Size):
-        (data,) = args
-        if isinstance(data, Tensor) and data._array.ndim:
-            if data.dtype is not kind and not any_dtype:
-                raise TypeError(f"expected {scalar_type(kind)} (got {scalar_type(data.dtype)})")
-            return data._array, data.dtype
-        if isinstance(data, float):
-            raise TypeError("new(): data must be a sequence (got float)")
-        return data_array(data, kind)
-    shape = shape_of("new", args) if args else (0,)
-    return memory.empty(shape, kind.numpy), kind
-
-
-def _construct(cls: type[Tensor], *args: Any, device: Any = None) -> Tensor:
-    result = object.__new__(cls)
-    result._array, result.dtype = _legacy(get_default_dtype(), args, True, device)
-    return result
-
-
-def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
-    """``Tensor(...)`` in this tensor's dtype."""
-    return wrap(*_legacy(self.dtype, args, False, device))
-
-
-class tensortype(type):
-    """The type of ``torch.FloatTensor`` and its kin, which are no classes of their own.
-
-    Called, they make a :class:`Tensor`; tensors of their dtype count as their instances.
-    """
-
-    dtype: dtype
-
-    def __call__(cls, *args: Any, device: Any = None) -> Tensor:
-        """A tensor of this type."""
-        return wrap(*_legacy(cls.dtype, args, False, device))
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, Tensor) and instance.dtype is cls.dtype
-
-
-TYPES: dict[str, Any] = {
-    name: tensortype(name.removeprefix("torch."), (), {"dtype": kind, "__module__": "torch"})
-    for kind in DTYPES
-    for name in (TENSOR_TYPES[kind.name],)
-}
-
-
-def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """The name of the tensor's type; or the tensor as another type, given by name or dtype.
-
-    >>> import numtorch as torch
-    >>> torch.ones(2).type()
-    'torch.FloatTensor'
-    """
-    if dtype is None:
-        return TENSOR_TYPES[self.dtype.name]
-    if isinstance(dtype, str):
-        if dtype not in TYPES:
-            raise ValueError(f"invalid type: '{dtype}'")
-        dtype = TYPES[dtype]
-    if isinstance(dtype, tensortype):
-        return cast(self, dtype.dtype)
-    return cast(self, to_dtype(dtype, "type(): argument 'dtype'"))
-
-
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
@@ -647,14 +572,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         zeros_like, ones_like, empty_like, full_like,
     )
 }  # fmt: skip
-FUNCTIONS |= {name.removeprefix("torch."): kind for name, kind in TYPES.items()}
 METHODS: dict[str, Callable[..., Any]] = {
-    "__new__": _construct,
-    "new": new,
     "new_tensor": new_tensor,
     "new_full": new_full,
     "new_zeros": _new("new_zeros", 0),
     "new_ones": _new("new_ones", 1),
     "new_empty": _new("new_empty", None),
-    "type": type_,
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import creation, random
+from . import creation, legacy, random
 from .autograd import calls
 from .ops import METHODS
 from .ops.apply import apply, apply_inplace
@@ -102,9 +102,10 @@ def _primitive(self: Tensor, name: str, operands: tuple[Any, ...]) -> Any:
 
 def attach() -> None:
     """Gives tensors a method and an in-place twin for every row of the table."""
-    for name, method in {**METHODS, **calls.METHODS, **creation.METHODS, **random.METHODS}.items():
-        if name not in vars(Tensor):
-            setattr(Tensor, name, method)
+    for methods in (METHODS, *(module.METHODS for module in (calls, creation, legacy, random))):
+        for name, method in methods.items():
+            if name not in vars(Tensor):
+                setattr(Tensor, name, method)
     for name, row in TABLE.items():
         if name + "_" not in vars(Tensor):
             setattr(Tensor, name + "_", row.inplace)

@@ -27,6 +27,7 @@ LAYERS = (
     (
         "numtorch.creation",
         "numtorch.data",
+        "numtorch.legacy",
         "numtorch.random",
         "numtorch.queries",
         "numtorch.linalg",

@@ -10,7 +10,7 @@ import numpy as np
 from numtorch_kernels import reduce
 from numtorch_kernels import symbols as s
 from numtorch_kernels.expression import Expr, cast, symbol
-from numtorch_kernels.pointwise import Pointwise, launch, loop_of, run
+from numtorch_kernels.pointwise import launch, loop_of, run
 
 from ..autograd.graph import Grads
 from ..dtype import binary_result, can_cast, dtype, get_default_dtype, result_of, scalar_dtype
@@ -56,12 +56,20 @@ class PointwiseOp(Op):
 
     Both are compiled into loops of their own kind; the same derivative texts, called on tensors,
     are differentiable code for graphs of higher order.
+
+    ``promote`` is "common" (the operands' common dtype) or "float" (the default dtype where that is
+    no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
+    NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments, and
+    ``check_parameters`` too where there are more than inputs. ``numbers`` names the inputs that may
+    be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion,
+    and numbers among the ``constants`` are compiled into the loop.
     """
 
     def __init__(
         self,
         forward: Callable[..., Any],
         rules: dict[str, Rule],
+        *,
         promote: str | Callable[..., str] = "common",
         check: Callable[..., None] | None = None,
         refuse: dict[str, str] | None = None,
@@ -85,7 +93,6 @@ class PointwiseOp(Op):
             self.make_optional(self.names.index(name))
         self._plans: dict[Any, Plan] = {}
         self._short: dict[Any, Plan] = {}  # by the dtypes of one or two operands alone
-        self._kernels: dict[Any, Pointwise] = {}
 
     # ------------------------------------------------------------------ forward
 
@@ -427,39 +434,10 @@ def nothing(g: Any) -> Any:
     return s.where(g == g, 0.0, 0.0)
 
 
-def pointwise(
-    forward: Callable[..., Any],
-    *,
-    promote: str | Callable[..., str] = "common",
-    check: Callable[..., None] | None = None,
-    refuse: dict[str, str] | None = None,
-    node: str | Callable[..., str] | None = None,
-    optional: tuple[str, ...] = (),
-    conditions: tuple[str, ...] = (),
-    constants: tuple[float, ...] = (),
-    check_parameters: Callable[..., None] | None = None,
-    numbers: str = "",
-    **rules: Rule,
-) -> PointwiseOp:
-    """A row computed element by element.
+def pointwise(forward: Callable[..., Any], **keywords: Any) -> PointwiseOp:
+    """A row computed element by element: options of :class:`PointwiseOp`, and derivatives."""
+    options = {name: keywords.pop(name) for name in _OPTIONS & keywords.keys()}
+    return PointwiseOp(forward, keywords, **options)
 
-    ``promote`` is "common" (the operands' common dtype) or "float" (the default dtype where that is
-    no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
-    NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments, and
-    ``check_parameters`` too where there are more than inputs. ``numbers`` names the inputs that may
-    be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion,
-    and numbers among the ``constants`` are compiled into the loop.
-    """
-    return PointwiseOp(
-        forward,
-        rules,
-        promote,
-        check,
-        refuse,
-        node,
-        optional,
-        conditions,
-        constants,
-        check_parameters,
-        numbers,
-    )
+
+_OPTIONS = frozenset(PointwiseOp.__init__.__kwdefaults__ or ())
