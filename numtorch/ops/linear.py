@@ -277,11 +277,18 @@ baddbmm = op(
     batch2=lambda g, batch1, alpha: _scaled(bmm(batch1.transpose(1, 2), g), alpha),
 )
 
+
+def _operator(self: Tensor, other: Any) -> Any:
+    """``self @ other``."""
+    return matmul(self, other) if isinstance(other, Tensor) else NotImplemented
+
+
+def _reflected(self: Tensor, other: Any) -> Any:
+    """``other @ self``, which Python asks for where ``other`` is no tensor."""
+    return matmul(other, self) if isinstance(other, Tensor) else NotImplemented
+
+
 FUNCTIONS = {"matmul": matmul, "outer": outer, "ger": outer}
-METHODS = {
-    **FUNCTIONS,
-    "__matmul__": matmul,
-    "__rmatmul__": lambda self, other: matmul(other, self),
-}
+METHODS = {**FUNCTIONS, "__matmul__": _operator, "__rmatmul__": _reflected}
 
 register_rows(globals())
