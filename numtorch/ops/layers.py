@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import index, matmul, memory, reduce
+from numtorch_kernels import copying, index, matmul, memory, reduce, sort
 
 from ..autograd.mode import no_grad
 from ..dtype import TENSOR_TYPES, from_numpy_dtype, int64
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, wrap, wrap_array
 from .apply import scalar_type, write
 from .linear import matmul as product
 from .linear import mm
@@ -144,38 +144,40 @@ def _embedding_forward(
             f"Long, Int; but got {TENSOR_TYPES[indices.dtype.name]} instead (while checking "
             "arguments for embedding)"
         )
-    places = indices.astype(np.int64, copy=False).reshape(-1)
+    places = _flat_indices(indices)
     if index.out_of_range(places, 0, weight.shape[0]) is not None:
         raise IndexError("index out of range in self")
     return index.index_select(weight, 0, places).reshape(*indices.shape, weight.shape[1])
 
 
-def _embedding_backward_forward(
-    grad: Array, indices: Array, rows: int, padding_idx: int, scale_grad_by_freq: bool
-) -> Array:
+def _rows_added(grad: Array, indices: Array, rows: int, padding_idx: int) -> Array:
+    """Zeros with each of the gradient's rows added to the row that it was looked up from."""
     width = grad.shape[-1]
     out = memory.empty((rows, width), grad.dtype)
     out.fill(0)
-    places = indices.astype(np.int64, copy=False).reshape(-1)
-    index.index_add(out, 0, places, grad.reshape(-1, width))
-    if scale_grad_by_freq:
-        out /= np.maximum(index.bincount(places, rows), 1).astype(out.dtype)[:, None]
+    index.index_add(out, 0, _flat_indices(indices), grad.reshape(-1, width))
     if padding_idx >= 0:
         out[padding_idx] = 0
     return out
 
 
-def _embedding_again(
-    g: Any, indices: Any, padding_idx: int, scale_grad_by_freq: bool, rows: int
-) -> Any:
+def _flat_indices(indices: Array) -> Array:
+    """The indices in one dimension, as int64."""
+    if indices.dtype != np.int64:
+        return copying.contiguous(indices, int64.numpy).reshape(-1)
+    return copying.flat(indices)
+
+
+def _by_frequency(g: Tensor, indices: Tensor, rows: int) -> Tensor:
+    """The gradient divided by how often each row was looked up."""
+    counts = wrap(index.bincount(_flat_indices(indices._array), rows), int64)
+    return g / counts[indices].unsqueeze(-1)
+
+
+def _looked_up_again(g: Tensor, indices: Tensor, padding_idx: int) -> Tensor:
     """The derivative of the embedding's gradient by the incoming gradient."""
-    if scale_grad_by_freq:
-        counts = index.bincount(indices._array.reshape(-1).astype(np.int64), rows)
-        g = g / wrap(np.maximum(counts, 1).astype(g._array.dtype)[:, None], g.dtype)
     if padding_idx >= 0:
-        mask = np.ones((rows, 1), g._array.dtype)
-        mask[padding_idx] = 0
-        g = g * wrap(mask, g.dtype)
+        g = g.index_fill(0, wrap_array(np.array([padding_idx])), 0)
     return _embedding(g, indices)
 
 
@@ -183,13 +185,16 @@ _embedding = op(
     _embedding_forward,
     node="EmbeddingBackward0",
     weight=lambda g, indices, weight_shape, padding_idx, scale_grad_by_freq: _embedding_backward(
-        g, indices, weight_shape[0], padding_idx, scale_grad_by_freq
+        _by_frequency(g, indices, weight_shape[0]) if scale_grad_by_freq else g,
+        indices,
+        weight_shape[0],
+        padding_idx,
     ),
 )
 _embedding_backward: Op = op(
-    _embedding_backward_forward,
+    _rows_added,
     node="EmbeddingDenseBackwardBackward0",
-    grad=_embedding_again,
+    grad=lambda g, indices, padding_idx: _looked_up_again(g, indices, padding_idx),
 )
 
 
@@ -214,7 +219,7 @@ def embedding(
 def renormalise_rows(weight: Any, indices: Any, max_norm: float, norm_type: float) -> None:
     """Scales the rows at the indices in place to norms of at most ``max_norm``."""
     with no_grad():
-        places = wrap(np.unique(indices._array).astype(np.int64), int64)
+        places = wrap(sort.unique(_flat_indices(indices._array))[0], int64)
         rows = weight[places]
         norms = rows.norm(norm_type, 1, keepdim=True)
         scales = (max_norm / (norms + 1e-7)).where(norms > max_norm, norms * 0 + 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import reduce
+from numtorch_kernels import copying, reduce
 from numtorch_kernels import symbols as s
 
 from ..dtype import from_numpy_dtype, to_dtype
@@ -88,6 +88,10 @@ def nonempty(function: str, x: Array, dim: Any) -> tuple[int, ...]:
         if not x.shape[axis]:
             raise IndexError(f"{function}(): Expected reduction dim {axis} to have non-zero size.")
     return axes
+
+
+def _in_dtype(x: Array, kind: np.dtype[Any] | None) -> Array:
+    return x if kind is None or x.dtype == kind else copying.contiguous(x, kind)
 
 
 def _numpy(dtype: Any) -> np.dtype[Any] | None:
@@ -294,7 +298,7 @@ def _vector_norm(
             "the operation does not have an identity"
         )
     kind = _numpy(dtype)
-    return reduce.norm(x if kind is None else x.astype(kind), axes, float(ord), keepdim)
+    return reduce.norm(_in_dtype(x, kind), axes, float(ord), keepdim)
 
 
 def _norm_gradient(g: Tensor, x: Tensor, y: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
@@ -324,7 +328,7 @@ _vector_norm_row = op(_vector_norm, x=_norm_gradient, node="LinalgVectorNormBack
 
 def _logsumexp(x: Array, dim: Dims, keepdim: bool = False) -> Array:
     kind = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
-    return reduce.logsumexp(x.astype(kind, copy=False), axes_of(dim, x.ndim), keepdim)
+    return reduce.logsumexp(_in_dtype(x, kind), axes_of(dim, x.ndim), keepdim)
 
 
 logsumexp = op(
