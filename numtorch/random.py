@@ -16,7 +16,7 @@ from numtorch_kernels.mersenne import MersenneTwister
 from .autograd.inplace import check_inplace
 from .autograd.mode import mode
 from .dtype import dtype, from_numpy_dtype, get_default_dtype, int64, to_dtype
-from .ops.apply import scalar_type
+from .ops.apply import refuse_overlap, scalar_type
 from .ops.arithmetic import add, mul
 from .ops.signature import spread
 from .size import device
@@ -459,6 +459,7 @@ def bernoulli(
 ) -> Tensor:
     """Ones with the probabilities in the tensor (or ``p``), else zeros, in its dtype."""
     result = _empty_like(input, input.dtype) if out is None else out
+    refuse_overlap(result._array)
     if p is None:
         _check_probabilities(input._array)
     probability = input.detach() if p is None else p
@@ -500,6 +501,8 @@ def multinomial(
     totals = reduce.sum(weights, (weights.ndim - 1,))
     if totals.size and not reduce.amin(totals, tuple(range(totals.ndim))) > 0:
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if out is not None and out.dtype is not int64:
+        raise RuntimeError(f"multinomial expects Long tensor out, got: {scalar_type(out.dtype)}")
     found = kernels.multinomial(_stream(generator), weights, num_samples, replacement)
     if out is None:
         return wrap(found, int64)

@@ -221,6 +221,11 @@ def _apply_out(op: Any, arguments: tuple[Any, ...], out: Any) -> Any:
     values = values if isinstance(values, tuple) else (values,)
     for target, value in zip(targets, values, strict=True):
         array = value if isinstance(value, np.ndarray) else np.asarray(value)
+        if not op.out_may_cast and array.dtype != target._array.dtype:
+            raise RuntimeError(
+                f"Expected out tensor to have dtype {CPP_TYPES[array.dtype.name]}, "
+                f"but got {CPP_TYPES[target.dtype.name]} instead"
+            )
         check_castable(array.dtype, target.dtype)
     for target, value in zip(targets, values, strict=True):
         refuse_overlap(target._array)
@@ -228,6 +233,18 @@ def _apply_out(op: Any, arguments: tuple[Any, ...], out: Any) -> Any:
         write(target._array, np.asarray(value))
         target._bump_version()
     return out if len(values) == 1 else op.pack(tuple(targets))
+
+
+CPP_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int8": "signed char",
+    "int16": "short int",
+    "int32": "int",
+    "int64": "long int",
+    "uint8": "unsigned char",
+    "bool": "bool",
+}
 
 
 def _refuse_sharing(targets: Sequence[Tensor], arguments: Sequence[Any]) -> None:

@@ -137,4 +137,6 @@ FUNCTIONS = {
 }
 METHODS = FUNCTIONS
 
+for _row in (argmax, argmin):
+    _row.out_may_cast = False
 register_rows(globals())

@@ -487,6 +487,7 @@ index_fill = Update(
 
 for row in (gather, index_select):
     row.out_may_share = False
+gather.out_may_cast = False
 register_rows(globals())
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"scatter": _scatter_call(inplace=False)}

@@ -291,4 +291,6 @@ def _reflected(self: Tensor, other: Any) -> Any:
 FUNCTIONS = {"matmul": matmul, "outer": outer, "ger": outer}
 METHODS = {**FUNCTIONS, "__matmul__": _operator, "__rmatmul__": _reflected}
 
+for _row in (mm, bmm, addmm, baddbmm):
+    _row.out_may_cast = False
 register_rows(globals())

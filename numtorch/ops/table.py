@@ -66,6 +66,7 @@ class Op:
 
     attach: Callable[[Tensor, Sequence[Tensor]], None] | None = None  # what views do when made
     out_may_share = True  # whether PyTorch lets ``out`` be an input's memory
+    out_may_cast = True  # whether ``out`` may have another dtype than the result
 
     def __init__(
         self,
