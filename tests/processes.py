@@ -20,7 +20,7 @@ def counted(function, parameters, name, *rest):
     return translate(function, parameters, name, *rest)
 
 compiler.translate = counted
-x = np.arange(100_000, dtype=np.float32).reshape(250, 400) / 1000
+x = np.arange(400_000, dtype=np.float32).reshape(500, 800) / 1000
 
 def compute():
     total = s.add(x, x.T.copy().T).sum()

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import memory
 from .build import Loop, gufunc
-from .drive import GRAIN, drive
+from .drive import drive
 from .expression import cast, symbol
 from .intrinsics import buffer, zero
 from .layout import aligned
@@ -27,6 +27,7 @@ PAYLOADS = {size: np.dtype(name) for size, name in ((1, "u1"), (2, "i2"), (4, "i
 
 TILE = 16  # elements: of float32 a cache line, and two tiles fit a stack buffer
 _BAND = 8 * TILE  # rows of a transposed matrix that one task copies
+_TILED = 32768  # elements from which a transpose no longer fits the cache line by line
 _SMALL = 4096  # elements; below, all is in the nearest cache, and NumPy's copies do
 
 
@@ -126,7 +127,7 @@ def _transpose_into(out: Array, x: Array) -> bool:
     source, target = (np.moveaxis(a, (r, c), (-2, -1)) for a in (x, out))
     loop = gufunc(transpose, "(r,c)->(r,c)", (x.dtype, x.dtype))
     rows = source.shape[-2]
-    whole = rows - rows % _BAND if out.size >= GRAIN else 0
+    whole = rows - rows % _BAND if out.size >= _TILED else 0
     if whole:
         bands = (*source.shape[:-2], whole // _BAND, _BAND, source.shape[-1])
         drive(loop, _split(source[..., :whole, :], bands), _split(target[..., :whole, :], bands))

@@ -156,6 +156,8 @@ class PointwiseOp(Op):
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Computes the result into a tensor's memory, without a copy of its own."""
+        if len(arguments) == 2 and self._change(*arguments, target):
+            return
         plan = self._plan(arguments)
         arrays = [
             x._array if make is None else np.asarray(make(x))
@@ -179,6 +181,28 @@ class PointwiseOp(Op):
         else:
             kinds = tuple(x.dtype for x in arrays)
             run(self._loop(arguments, kinds, target.dtype.numpy), arrays, target._array)
+
+    def _change(self, a: Any, b: Any, target: Tensor) -> bool:
+        """Takes the short way in place, if it is known and the operands are small and alike."""
+        array, kind = target._array, b.__class__
+        if array.size >= _SMALL or not array.flags.c_contiguous:
+            return False
+        if kind is float or kind is int:
+            plan = self._short.get((a.dtype, kind))
+        else:
+            plan = self._short.get((a.dtype, b.dtype)) if isinstance(b, Tensor) else None
+        if plan is None:
+            self._learn((a, b))
+            return False
+        if plan.dtype is not target.dtype:
+            return False
+        if kind is float or kind is int:
+            plan.ufunc(a._array, plan.casts[1](b), array)
+        elif b._array.shape == array.shape:
+            plan.ufunc(a._array, b._array, array)
+        else:
+            return False
+        return True
 
     def _plan(self, arguments: tuple[Any, ...]) -> Plan:
         if self.check is not None:

@@ -87,7 +87,7 @@ def test_no_parameters():
 
 def test_any_number_of_threads(thread_counts):
     results = []
-    start, grad = np.random.randn(2, 100_003)
+    start, grad = np.random.randn(2, 300_003)
     for _ in thread_counts():
         arrays = [start.copy(), np.zeros_like(start), np.zeros_like(start)]
         optim.adam(

@@ -196,5 +196,5 @@ def test_any_number_of_threads(thread_counts, dtype):
     results = []
     for _ in thread_counts():
         generator = random.MersenneTwister(0)
-        results.append(random.normal(generator, np.empty(100_003, dtype)).tobytes())
+        results.append(random.normal(generator, np.empty(300_003, dtype)).tobytes())
     assert results[0] == results[1]

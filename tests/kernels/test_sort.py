@@ -138,7 +138,7 @@ def test_no_dimension():
 
 
 def test_any_number_of_threads(thread_counts):
-    x = np.random.randn(1000, 200).astype(np.float32)
+    x = np.random.randn(2000, 200).astype(np.float32)
     results = []
     for _ in thread_counts():
         results.append([*sort.sort(x, 0), *sort.topk(x, 5, 1), *sort.median(x, 1)])

@@ -65,7 +65,7 @@ def test_whoever_finds_the_region_taken_computes_serially(monkeypatch: pytest.Mo
 
 
 def test_ten_threads_at_once() -> None:
-    x = np.random.standard_normal((400, 500)).astype(np.float32)
+    x = np.random.standard_normal((600, 500)).astype(np.float32)
     wanted = s.tanh(x), s.mul(x, x[0])
 
     def work(_: int) -> bool:
