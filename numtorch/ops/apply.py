@@ -114,26 +114,7 @@ def record(
     ``changed`` is the tensor that the call changed in place: inputs of its memory are saved with
     the version before, which backward will refuse.
     """
-    edges: list[Any] = []
-    likes: list[Any] = []
-    mask = 0
-    for bit, position in enumerate(op.differentiable):
-        x = arguments[position] if position < len(arguments) else None
-        if isinstance(x, Tensor):
-            if x._needs_grad or (x._view is not None and x.requires_grad):
-                mask |= 1 << bit
-                edges.append(edge_of(x))
-                likes.append((x._array.shape, x.dtype))
-            else:
-                edges.append(None)
-                likes.append(None)
-        elif x.__class__ in _SEQUENCES:
-            mask |= 1 << bit
-            edges += [edge_of(each) if isinstance(each, Tensor) else None for each in x]
-            likes += [None] * len(x)
-        else:
-            edges.append(None)
-            likes.append(None)
+    edges, likes, mask = _edges(op, arguments)
     recipe = op.recipe(mask, arguments)
     kind = op.only_node or op.node_class(arguments)
     node = kind(tuple(edges), len(results))
@@ -161,6 +142,31 @@ def record(
             result._output = output
             result._needs_grad = True
     return node
+
+
+def _edges(op: Any, arguments: tuple[Any, ...]) -> tuple[list[Any], list[Any], int]:
+    """Of each differentiable input its edge and its shape and dtype, and a bit where it has one."""
+    edges: list[Any] = []
+    likes: list[Any] = []
+    mask = 0
+    for bit, position in enumerate(op.differentiable):
+        x = arguments[position] if position < len(arguments) else None
+        if isinstance(x, Tensor):
+            if x._needs_grad or (x._view is not None and x.requires_grad):
+                mask |= 1 << bit
+                edges.append(edge_of(x))
+                likes.append((x._array.shape, x.dtype))
+            else:
+                edges.append(None)
+                likes.append(None)
+        elif x.__class__ in _SEQUENCES:
+            mask |= 1 << bit
+            edges += [edge_of(each) if isinstance(each, Tensor) else None for each in x]
+            likes += [None] * len(x)
+        else:
+            edges.append(None)
+            likes.append(None)
+    return edges, likes, mask
 
 
 def _saved(
