@@ -38,6 +38,7 @@ from .size import (
     strided,
 )
 from .tensor import Tensor
+from .userkernel import kernel
 
 __version__ = "0.1.0"
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
+from numtorch_kernels.deferral import settle
+
 from .dtype import DTYPES, dtype, from_numpy_dtype, get_default_dtype, type_name
 from .printing import tensor_text
 from .size import Size, device, layout, strided
@@ -206,6 +208,7 @@ class Tensor:
                 "Can't call numpy() on Tensor that requires grad. "
                 "Use tensor.detach().numpy() instead."
             )
+        settle()
         return self._array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -223,14 +226,17 @@ class Tensor:
             raise RuntimeError(
                 f"a Tensor with {self._array.size} elements cannot be converted to Scalar"
             )
+        settle()
         return self._array.item()
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers; of a 0-d tensor, the number."""
+        settle()
         return self._array.tolist()
 
     def __bool__(self) -> bool:
         if self._array.size == 1:
+            settle()
             return bool(self._array.item())
         if not self._array.size:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
@@ -248,6 +254,7 @@ class Tensor:
     def __index__(self) -> int:
         if self.dtype.category > 1 or self._array.size != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
+        settle()
         return int(self._array.item())
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -267,10 +274,11 @@ class Tensor:
 
     def __format__(self, spec: str) -> str:
         if not self._array.ndim:
-            return format(self._array.item(), spec)
+            return format(self.item(), spec)
         return object.__format__(self, spec)
 
     def __repr__(self, *, tensor_contents: str | None = None) -> str:
+        settle()
         suffixes = []
         if self.grad_fn is not None:
             suffixes.append(f"grad_fn=<{type(self.grad_fn).__name__}>")
@@ -407,6 +415,7 @@ class Tensor:
             )
         if id(self) in memo:
             return memo[id(self)]
+        settle()
         result = object.__new__(type(self))
         memo[id(self)] = result
         result._array = self._array.copy(order="K")
@@ -422,6 +431,7 @@ class Tensor:
                 "Only Tensors created explicitly by the user (graph leaves) can be pickled; "
                 "call detach() first"
             )
+        settle()
         return _rebuild, (type(self), self._array, self._needs_grad)
 
 

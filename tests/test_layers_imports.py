@@ -31,6 +31,7 @@ LAYERS = (
         "numtorch.random",
         "numtorch.queries",
         "numtorch.linalg",
+        "numtorch.userkernel",
     ),
     ("numtorch.nn.functional", "numtorch.nn.init"),
     ("numtorch.nn", "numtorch.optim", "numtorch.utils"),

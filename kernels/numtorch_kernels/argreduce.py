@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import memory
+from .deferral import settled
 from .drive import GRAIN, drive
 from .intrinsics import BLOCK, buffer, cast, helper, int32_at, offset, words
 from .layout import aligned
@@ -105,6 +106,12 @@ def _flat(wins: Callable[..., Any], x: Array) -> Array:
     whole = row.size // CHUNK * CHUNK
     if row.size < GRAIN:
         return _along(wins, row, 0)[1]
+    return _of_chunks(wins, row, whole)
+
+
+@settled()
+def _of_chunks(wins: Callable[..., Any], row: Array, whole: int) -> Array:
+    """The position of the winner of a long row: of the winners of chunks, then in its chunk."""
     extreme = _EXTREMES[wins]
     parts = [extreme(row[:whole].reshape(-1, CHUNK), (1,))]
     if whole < row.size:

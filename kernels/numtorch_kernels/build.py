@@ -123,20 +123,23 @@ _addresses: dict[str, int] = {}
 
 
 def machine_code(
-    function: Function, parameters: tuple[Any, ...], fastmath: frozenset[str] = frozenset()
+    function: Function,
+    parameters: tuple[Any, ...],
+    fastmath: frozenset[str] = frozenset(),
+    result: Any = types.void,
 ) -> int:
     """The address of the C function that a Python function becomes.
 
     It is compiled, or read from the cache, under a name with the digest of all it depends on.
     """
     with compiler.compiler_lock:
-        options = map(str, (*parameters, *sorted(fastmath)))
+        options = map(str, (*parameters, *sorted(fastmath), result))
         digest = _sha256(*_environment(), *options, *meaning(function))
         name = f"{function.__name__}_{digest[:32]}"
         if name not in _addresses:
             code = diskcache.read(name)
             if code is None:
-                code = compiler.translate(function, parameters, name, fastmath)
+                code = compiler.translate(function, parameters, name, fastmath, result)
                 diskcache.write(name, code)
             _addresses[name] = compiler.load(code, name)
         return _addresses[name]
@@ -183,31 +186,91 @@ def _loop_text(name: str, operands: list[list[str]], dtypes: Dtypes) -> str:
 
 
 class Loop:
-    """A compiled kernel: a NumPy ufunc for calls on one thread, an address for the driver."""
+    """A kernel for certain dtypes, compiled when its machine code is first asked for.
 
-    __slots__ = ("address", "core", "dtypes", "inputs", "names", "outputs", "ufunc")
+    It is a NumPy ufunc for calls on one thread, and an address for the driver. ``expressions`` says
+    what a pointwise loop computes, ``updates`` that its outputs are read as well,
+    and ``text`` how the kernel is written.
+    """
 
-    def __init__(self, name: str, address: int, signature: str, dtypes: Dtypes) -> None:
+    __slots__ = (
+        "_make",
+        "address",
+        "core",
+        "dtypes",
+        "expressions",
+        "inputs",
+        "name",
+        "names",
+        "outputs",
+        "signature",
+        "text",
+        "ufunc",
+        "updates",
+    )
+    address: int
+    ufunc: Any
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], int],
+        signature: str,
+        dtypes: Dtypes,
+        expressions: tuple[Any, ...] | None = None,
+        updates: bool = False,
+        text: str = "",
+    ) -> None:
         operands, inputs = core_dimensions(signature)
-        self.address = address
+        self._make = make
+        self.name = name
+        self.signature = signature
         self.dtypes = dtypes
+        self.expressions = expressions
+        self.updates = updates
+        self.text = text
         self.inputs = inputs
         self.outputs = len(operands) - inputs
         self.names = operands
         self.core = tuple(len(dims) for dims in operands)
-        plain = not any(self.core)
-        self.ufunc = _internal.fromfunc(
-            name,
+
+    def __getattr__(self, attribute: str) -> Any:
+        """The machine code's address and the ufunc, made at their first use."""
+        if attribute == "address":
+            self.address = self._make()
+            return self.address
+        if attribute == "ufunc":
+            return made_ufunc(self)
+        raise AttributeError(f"a loop has no attribute {attribute!r}")
+
+
+_ufunc_of = Loop.__dict__["ufunc"]  # the slot, whatever stands before it for a while
+
+
+def made_ufunc(loop: Loop) -> Any:
+    """The loop as a NumPy ufunc."""
+    try:
+        return _ufunc_of.__get__(loop, Loop)
+    except AttributeError:
+        ufunc = _internal.fromfunc(
+            loop.name,
             None,
-            [address],
-            [[dtype.num for dtype in dtypes]],
-            self.inputs,
-            self.outputs,
+            [loop.address],
+            [[dtype.num for dtype in loop.dtypes]],
+            loop.inputs,
+            loop.outputs,
             [None],
             (),
             _internal.PyUFunc_None,
-            *(() if plain else (signature, ())),
+            *((loop.signature, ()) if any(loop.core) else ()),
         )
+        _ufunc_of.__set__(loop, ufunc)
+        return ufunc
+
+
+def replace_ufuncs(substitute: Callable[[Loop], Any] | None) -> None:
+    """Lets ``loop.ufunc`` give what a function makes of the loop; None takes that back."""
+    Loop.ufunc = _ufunc_of if substitute is None else property(substitute)
 
 
 _loops: dict[Any, Loop] = {}
@@ -220,12 +283,14 @@ def gufunc(
     *,
     bind: Mapping[str, Any] | None = None,
     fastmath: frozenset[str] = frozenset(),
+    updates: bool = False,
 ) -> Loop:
     """The loop of a kernel for one choice of dtypes, compiled at its first use.
 
     ``signature`` is NumPy's generalized-ufunc signature. The kernel's parameters are the outer
     count, the core dimensions in order of appearance, and for each operand its pointer, outer
-    stride and core strides, in elements. ``bind`` replaces globals of the kernel for this build.
+    stride and core strides, in elements. ``bind`` replaces globals of the kernel for this build;
+    ``updates`` says that it reads what its outputs held before.
     """
     bind = bind or {}
     key = (kernel, signature, dtypes, tuple(bind.items()), fastmath)
@@ -239,7 +304,15 @@ def gufunc(
         }
         name = kernel.__name__
         function = define(_loop_text(name, operands, dtypes), name, namespace)
-        loop = _loops[key] = Loop(name, machine_code(function, LOOP), signature, dtypes)
+        loop = Loop(
+            name,
+            lambda: machine_code(function, LOOP),
+            signature,
+            dtypes,
+            updates=updates,
+            text=kernel.__doc__ or "",
+        )
+        _loops[key] = loop
     return loop
 
 

@@ -111,6 +111,7 @@ def translate(
     parameters: tuple[Any, ...],
     name: str,
     fastmath: frozenset[str] = frozenset(),
+    result: Any = types.void,
 ) -> bytes:
     """Object code that defines the C function ``name`` over parameters of Numba's types."""
     target = registry.cpu_target
@@ -120,10 +121,10 @@ def translate(
     context = target.target_context
     with _our_codegen(context) as codegen:
         part = codegen.create_library(name)
-        result = compile_extra(
-            target.typing_context, context, function, parameters, types.void, flags, {}, part
+        compiled = compile_extra(
+            target.typing_context, context, function, parameters, result, flags, {}, part
         )
-        part.add_ir_module(_entry(context, result.fndesc, name))
+        part.add_ir_module(_entry(context, compiled.fndesc, name))
         return codegen._tm.emit_object(part.optimised(name))
 
 
@@ -134,11 +135,18 @@ def _entry(context: cpu.CPUContext, callee: Any, name: str) -> ir.Module:
     body = ir.Function(
         module, convention.get_function_type(callee.restype, callee.argtypes), callee.llvm_func_name
     )
-    kind = ir.FunctionType(ir.VoidType(), [context.get_value_type(t) for t in callee.argtypes])
-    entry = ir.Function(module, kind, name)
+    parameters = [context.get_value_type(kind) for kind in callee.argtypes]
+    empty = callee.restype == types.void
+    result = ir.VoidType() if empty else context.get_value_type(callee.restype)
+    entry = ir.Function(module, ir.FunctionType(result, parameters), name)
     builder = ir.IRBuilder(entry.append_basic_block())
-    convention.call_function(builder, body, callee.restype, callee.argtypes, entry.args)
-    builder.ret_void()
+    _, value = convention.call_function(
+        builder, body, callee.restype, callee.argtypes, entry.args
+    )
+    if empty:
+        builder.ret_void()
+    else:
+        builder.ret(value)
     return module
 
 

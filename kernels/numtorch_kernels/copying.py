@@ -13,6 +13,7 @@ import numpy as np
 
 from . import memory
 from .build import Loop, gufunc
+from .deferral import deferring
 from .drive import drive
 from .expression import cast, symbol
 from .intrinsics import buffer, zero
@@ -87,6 +88,11 @@ def _copy_loop(source: Dtype, target: Dtype) -> Loop:
     if source == target:
         size = PAYLOADS[source.itemsize]
         return gufunc(copy, "()->()", (size, size))
+    return conversion_loop(source, target)
+
+
+def conversion_loop(source: Dtype, target: Dtype) -> Loop:
+    """The loop that copies and casts, whose expression is known."""
     return loop_of([cast(symbol(0, source), target)], (source,))
 
 
@@ -95,6 +101,11 @@ def copy_into(out: Array, x: Array) -> Array:
 
     The two may share memory: what is written is what x held before.
     """
+    if deferring():
+        if np.may_share_memory(out, x):
+            x = copy_into(memory.empty(x.shape, x.dtype), x)
+        conversion_loop(x.dtype, out.dtype).ufunc(x, out)
+        return out
     if out.size < _SMALL:
         if out.dtype == x.dtype:
             np.copyto(out, x)
@@ -155,7 +166,7 @@ def flat(x: Array) -> Array:
 
 def cat(arrays: Sequence[Array], axis: int, out: Array) -> Array:
     """Writes the arrays one after another along an axis into out, cast to its dtype."""
-    if out.size < _SMALL and all(x.dtype == out.dtype for x in arrays):
+    if out.size < _SMALL and all(x.dtype == out.dtype for x in arrays) and not deferring():
         return np.concatenate(arrays, axis, out)
     at = (slice(None),) * axis
     start = 0

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import threads
 from .build import Loop, task
+from .deferral import deferring
 from .intrinsics import call_loop, int64_at, offset, words
 from .layout import broadcast_strides, merge
 
@@ -102,6 +103,9 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LA
     ``work`` is the number of elements visited, if that is not the largest operand's size; ``unit``
     is what lengths of chunks are multiples of, 1 for a loop that takes outer elements one by one.
     """
+    if deferring():
+        loop.ufunc(*operands)
+        return
     if work is None:
         work = max(operand.size for operand in operands)
     tasks = threads.concurrency()

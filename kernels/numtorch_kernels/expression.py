@@ -7,7 +7,8 @@ body. The functions of :mod:`.symbols` (``s``) accept symbols, ndarrays and tens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,16 @@ PRIMITIVES: dict[str, Primitive] = {
 }
 
 
+_LONGEST_KEY = 80  # characters; what is longer is known by its digest, or keys would double
+
+
+def _key(text: str) -> str:
+    """A short text that is the same for equal texts only."""
+    if len(text) <= _LONGEST_KEY:
+        return text
+    return "#" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 class Expr:
     """A node: an input, a constant, or a primitive applied to nodes."""
 
@@ -106,7 +117,7 @@ class Expr:
         self.name = name
         self.arguments = arguments
         self.dtype = dtype
-        self.key = key or f"{name}:{dtype.char}({','.join(a.key for a in arguments)})"
+        self.key = key or _key(f"{name}:{dtype.char}({','.join(a.key for a in arguments)})")
 
     def __repr__(self) -> str:
         return self.key
@@ -282,6 +293,25 @@ def render(outputs: Sequence[Expr]) -> tuple[list[str], list[str]]:
         return text
 
     return lines, [visit(node) for node in outputs]
+
+
+def substituted(outputs: Sequence[Expr], inputs: Mapping[str, Expr]) -> list[Expr]:
+    """The expressions with each input replaced by the expression that stands under its key."""
+    made: dict[str, Expr] = {}
+
+    def visit(node: Expr) -> Expr:
+        if node.key in made:
+            return made[node.key]
+        if node.name == "input":
+            result = inputs[node.key]
+        elif node.name == "constant":
+            result = node
+        else:
+            result = Expr(node.name, tuple(map(visit, node.arguments)), node.dtype)
+        made[node.key] = result
+        return result
+
+    return [visit(node) for node in outputs]
 
 
 def trace(function: Callable[..., Any], dtypes: Sequence[np.dtype[Any]], **numbers: Any) -> Any:

@@ -18,9 +18,12 @@ from . import memory
 from .arithmetic import maximum, minimum
 from .build import Loop, gufunc
 from .copying import PAYLOADS, contiguous, copy_into, expanded, flat, moved, payload
+from .deferral import deferring, settled
 from .drive import drive
+from .expression import symbol, where
 from .intrinsics import cast, helper, zero
 from .layout import aligned
+from .pointwise import loop_of
 
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
@@ -169,13 +172,6 @@ def unravel(count, d, flat, flat_step, sizes, sizes_outer, sizes_step, out, out_
         out[row + (d - 1) * out_step] = position - start
 
 
-def fill_masked(count, x, x_step, mask, mask_step, value, value_step, out, out_step):
-    """The value where the mask is set, else x."""
-    for i in range(count):
-        new, old = value[i * value_step], x[i * x_step]
-        out[i * out_step] = new if mask[i * mask_step] != 0 else old
-
-
 def not_below(found, wanted):
     """Stands for what ends a search: found >= wanted, or found > wanted."""
     raise NotImplementedError
@@ -256,6 +252,13 @@ def _drop_loop(dtype: Dtype, how: str) -> Loop:
     return gufunc(drop, "(m,o),(m,c),()->(c)", dtypes, bind={"combine": table[how]})
 
 
+@cache
+def _fill_loop(dtype: Dtype) -> Loop:
+    """The loop for the value where the mask is set, else x."""
+    x, mask, value = symbol(0, dtype), symbol(1, _BOOL), symbol(2, dtype)
+    return loop_of([where(mask, value, x)], (dtype, _BOOL, dtype))
+
+
 def _scalar(value: int) -> Array:
     return np.array(value, _INT64)
 
@@ -265,6 +268,7 @@ def _bounds_loop() -> Loop:
     return gufunc(bad_index, "(n),(b)->(b)", (_INT64, _INT64, _INT64))
 
 
+@settled()
 def out_of_range(index: Array, low: int, high: int) -> int | None:
     """The first index, in C order, that is not in [low, high); None if all are."""
     distinct = index[tuple([slice(None) if step else slice(1) for step in index.strides])]
@@ -338,6 +342,7 @@ def _stride(x: Array, axis: int) -> int:
     return x.strides[axis] // x.itemsize
 
 
+@settled()
 def _drop(how: str, out: Array, index: Array, value: Array, stride: int) -> None:
     """Combines values into out at ``index * stride`` from its places.
 
@@ -402,7 +407,7 @@ def scatter_reduce(
         scatter(counts, axis, index, np.ones((), _INT64), "sum")
         division = true_quotient if out.dtype.kind == "f" else floor_quotient
         signature, dtypes = "(),()->()", (_INT64, _INT64, out.dtype)
-        loop = gufunc(average, signature, dtypes, bind={"quotient": division})
+        loop = gufunc(average, signature, dtypes, bind={"quotient": division}, updates=True)
         drive(loop, counts, _scalar(include_self), out)
     return out
 
@@ -505,9 +510,11 @@ def masked_fill(x: Array, mask: Array, value: Array, out: Array | None = None) -
     """A copy of x, or ``out``, which may be x, with a value of its dtype where the mask is set."""
     if out is None:
         out = memory.empty(_common_shape([x, mask]), x.dtype)
-    size = PAYLOADS[x.itemsize]
-    loop = gufunc(fill_masked, "(),(),()->()", (size, _BOOL, size, size))
-    drive(loop, payload(aligned(x)), mask, payload(np.asarray(value)), payload(out))
+    operands = [aligned(x), mask, np.asarray(value), out]
+    if not deferring():  # one loop for each item size
+        operands = [each if each is mask else payload(each) for each in operands]
+    loop = _fill_loop(operands[0].dtype)
+    drive(loop, *operands)
     return out
 
 
@@ -523,6 +530,7 @@ def masked_scatter(out: Array, mask: Array, source: Array) -> Array:
     return put(out, where, flat(source)[: where.size])
 
 
+@settled()
 def _total(counts: Array) -> int:
     """The sum of int64, or of bool."""
     out = np.empty((), _INT64)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import memory
+from .deferral import settle
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -130,5 +131,9 @@ def aligned(array: Array) -> Array:
     if flags.c_contiguous and flags.aligned and array.dtype.isnative:
         return array
     if flags.aligned and all(stride % size == 0 for stride in array.strides):
-        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        if array.dtype.isnative:
+            return array
+        settle()
+        return array.astype(array.dtype.newbyteorder("="))
+    settle()
     return np.array(array, dtype=array.dtype.newbyteorder("="))

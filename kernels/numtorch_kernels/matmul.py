@@ -17,6 +17,8 @@ import numpy as np
 
 from . import gemm, memory, microkernel, threads
 from .build import Loop, gufunc, specialise, task
+from .copying import copy_into
+from .deferral import deferring
 from .drive import drive
 from .intrinsics import pointer_reader
 from .layout import aligned
@@ -121,7 +123,7 @@ def _multiply(a: Array, b: Array, c: Array) -> None:
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     stack = c.shape[:-2]
     work, matrices = m * k * n, prod(stack)
-    if work * matrices < SERIAL or not c.size:
+    if work * matrices < SERIAL or not c.size or deferring():
         _in_place(c.dtype).ufunc(a, b, c)
         return
     a, b = aligned(a), aligned(b)
@@ -167,7 +169,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     elif c.strides[-2] == c.itemsize:
         _multiply(b.swapaxes(-1, -2), a.swapaxes(-1, -2), c.swapaxes(-1, -2))
     else:
-        np.copyto(c, matmul(a, b))
+        copy_into(c, matmul(a, b))
     return c
 
 
@@ -192,14 +194,15 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
     stack = np.broadcast_shapes(a.shape[:-2], x.shape[:-1])
     y = memory.empty((*stack, m), a.dtype) if out is None else out
     work = y.size * k
-    if work < STREAM:
+    dots = m == 1 and k > 2 * DOT_BLOCK
+    if work < STREAM or (deferring() and not dots):
         loop.ufunc(a, x, y)
         return y
     a, x = aligned(a), aligned(x)
     rows = 64 * max(1, STREAM // (1024 * k))
     whole = m // rows * rows
-    if m == 1 and k > 2 * DOT_BLOCK:
-        np.copyto(y[..., 0], _dots(a[..., 0, :], x))
+    if dots:
+        copy_into(y[..., 0], _dots(a[..., 0, :], x))
     elif whole == 0:
         drive(loop, a, x, y, work=work, unit=1)
     else:

@@ -117,6 +117,11 @@ def cached_bytes() -> int:
     return _pool.held
 
 
+def pooled_ids() -> set[int]:
+    """The ids of all blocks, each of which the pool itself refers to once."""
+    return _pool.ids
+
+
 class _Holder:
     """What holds an array as a tensor does."""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import memory
 from .build import Loop, gufunc
+from .deferral import settled
 from .intrinsics import helper, offset, typed_pointer
 
 Array = np.ndarray[Any, Any]
@@ -125,6 +126,7 @@ class MersenneTwister:
         self.state = np.empty(SIZE + 2, _INT32)
         self.manual_seed(seed)
 
+    @settled()
     def manual_seed(self, seed: int) -> None:
         """Starts the stream of a seed, of which the low 32 bits count."""
         with self.lock:
@@ -133,6 +135,7 @@ class MersenneTwister:
             self.next_float_normal: float | None = None
             _seed_loop().ufunc(np.array(seed & 0xFFFFFFFF, _INT64), self.state)
 
+    @settled()
     def words(self, count: int) -> Array:
         """The next words of the stream, int32[count]."""
         out = memory.empty((count,), _INT32)

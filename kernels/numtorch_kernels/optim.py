@@ -99,7 +99,7 @@ def adapt_to_maximum(count, k, g, g_step, h, h_outer, h_step, p, p_step, mean, m
 def _loop(kernel: Any, written: int, dtype: Dtype, nesterov: bool = False) -> Loop:
     """The loop of a step that writes a number of arrays."""
     signature = "(),(k)->" + ",".join(["()"] * written)
-    return gufunc(kernel, signature, (dtype,) * (2 + written), bind={"NESTEROV": nesterov})
+    return gufunc(kernel, signature, (dtype,) * (2 + written), bind={"NESTEROV": nesterov}, updates=True)
 
 
 def _step(loop: Loop, constants: Array, grads: Sequence[Array], *written: Sequence[Array]) -> None:
@@ -107,22 +107,49 @@ def _step(loop: Loop, constants: Array, grads: Sequence[Array], *written: Sequen
         drive(loop, aligned(grad), constants, *arrays)
 
 
-def sgd(
-    params: Sequence[Array],
-    grads: Sequence[Array],
-    buffers: Sequence[Array] | None,
+def sgd_numbers(
     *,
     lr: float,
     momentum: float = 0.0,
     dampening: float = 0.0,
     weight_decay: float = 0.0,
-    nesterov: bool = False,
     maximize: bool = False,
     first: bool = False,
+) -> list[float]:
+    """What :func:`sgd_step` needs of the options; the last three for a step with momentum.
+
+    ``first`` says that buffers are used for the first time, when dampening does not apply.
+    """
+    numbers = [-1.0 if maximize else 1.0, weight_decay, -lr]
+    return numbers + ([momentum, 1.0, 0.0] if first else [momentum, 1.0 - dampening, momentum])
+
+
+def sgd_step(
+    numbers: Array,
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    buffers: Sequence[Array] | None,
+    nesterov: bool = False,
+) -> None:
+    """Stochastic gradient descent by :func:`sgd_numbers`; with momentum if there are buffers."""
+    if buffers is None:
+        _step(_loop(descend, 1, numbers.dtype), numbers, grads, params)
+    else:
+        loop = _loop(descend_with_momentum, 2, numbers.dtype, nesterov)
+        _step(loop, numbers, grads, params, buffers)
+
+
+def sgd(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    buffers: Sequence[Array] | None,
+    *,
+    nesterov: bool = False,
+    **options: Any,
 ) -> None:
     """Stochastic gradient descent; with momentum if there are buffers, which start as zeros.
 
-    ``first`` says that these buffers are used for the first time, when dampening does not apply.
+    Options are those of :func:`sgd_numbers`.
 
     >>> import numpy as np
     >>> from numtorch_kernels import optim
@@ -131,24 +158,13 @@ def sgd(
     >>> w.tolist()
     [0.5, 0.5, 0.5]
     """
-    if not params:
-        return
-    dtype = params[0].dtype
-    constants = [-1.0 if maximize else 1.0, weight_decay, -lr]
-    if buffers is None:
-        _step(_loop(descend, 1, dtype), np.array(constants, dtype), grads, params)
-        return
-    constants += [momentum, 1.0, 0.0] if first else [momentum, 1.0 - dampening, momentum]
-    loop = _loop(descend_with_momentum, 2, dtype, nesterov)
-    _step(loop, np.array(constants, dtype), grads, params, buffers)
+    if params:
+        numbers = np.array(sgd_numbers(**options), params[0].dtype)
+        sgd_step(numbers, params, grads, buffers, nesterov)
 
 
-def adam(
-    params: Sequence[Array],
-    grads: Sequence[Array],
-    means: Sequence[Array],
-    squares: Sequence[Array],
-    largest: Sequence[Array] | None,
+def adam_numbers(
+    dtype: Dtype,
     *,
     step: float,
     lr: float,
@@ -157,20 +173,16 @@ def adam(
     weight_decay: float = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-) -> None:
-    """Adam, or AdamW if weight decay is decoupled, or AMSGrad if there are ``largest`` squares.
+) -> list[float]:
+    """What :func:`adam_step` needs of the options, for parameters of a dtype; ``step`` is from 1.
 
-    ``step`` counts from 1; the state starts as zeros. Kingma and Ba, "Adam: a method for stochastic
-    optimization" (2015); Loshchilov and Hutter, "Decoupled weight decay regularization" (2019);
-    Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018).
+    Kingma and Ba, "Adam: a method for stochastic optimization" (2015); Loshchilov and Hutter,
+    "Decoupled weight decay regularization" (2019), which is Adam with ``decoupled`` weight decay.
     """
-    if not params:
-        return
-    dtype = params[0].dtype
     beta1, beta2 = betas
     news = 1 - beta1
     near = abs(dtype.type(news)) < 0.5
-    constants = [
+    return [
         -1.0 if maximize else 1.0,
         0.0 if decoupled else weight_decay,
         1 - lr * weight_decay if decoupled else 1.0,
@@ -182,8 +194,38 @@ def adam(
         -(lr / (1 - beta1**step)),
         near,
     ]
-    h = np.array(constants, dtype)
+
+
+def adam_step(
+    numbers: Array,
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    means: Sequence[Array],
+    squares: Sequence[Array],
+    largest: Sequence[Array] | None,
+) -> None:
+    """Adam by :func:`adam_numbers`, or AMSGrad if there are ``largest`` squares.
+
+    The state starts as zeros. Reddi, Kale and Kumar, "On the convergence of Adam and beyond"
+    (2018).
+    """
     if largest is None:
-        _step(_loop(adapt, 3, dtype), h, grads, params, means, squares)
+        _step(_loop(adapt, 3, numbers.dtype), numbers, grads, params, means, squares)
     else:
-        _step(_loop(adapt_to_maximum, 4, dtype), h, grads, params, means, squares, largest)
+        loop = _loop(adapt_to_maximum, 4, numbers.dtype)
+        _step(loop, numbers, grads, params, means, squares, largest)
+
+
+def adam(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    means: Sequence[Array],
+    squares: Sequence[Array],
+    largest: Sequence[Array] | None,
+    **options: Any,
+) -> None:
+    """:func:`adam_step` by the options of :func:`adam_numbers`."""
+    if params:
+        dtype = params[0].dtype
+        numbers = np.array(adam_numbers(dtype, **options), dtype)
+        adam_step(numbers, params, grads, means, squares, largest)

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import arithmetic, bits, intrinsics, scalar
 from .build import LOOP, Loop, define, machine_code
+from .deferral import deferring, settle
 from .drive import GRAIN, drive
 from .expression import Expr, cast, common_dtype, render, symbol
 from .layout import aligned, result, with_long_rows
@@ -32,11 +33,13 @@ _NAMESPACE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
+def _loop_text(
+    name: str, inputs: Dtypes, outputs: Sequence[Expr], scalars: frozenset[int] = frozenset()
+) -> str:
     """The text of a C-ABI loop that runs over its operands in blocks.
 
     A block of an operand that is not adjacent in memory is copied to a buffer first, so that there
-    is one loop to vectorise whatever the strides.
+    is one loop to vectorise whatever the strides. Inputs among the ``scalars`` are read once.
     """
     statements, results = render(outputs)
     sources = [f"x{i}" for i in range(len(inputs))]
@@ -44,25 +47,29 @@ def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
     dtypes = (*inputs, *(output.dtype for output in outputs))
     lines = [f"def {name}(args, dims, steps, data):"]
     for i, (operand, dtype) in enumerate(zip(sources + targets, dtypes, strict=True)):
-        lines += [
-            f"    {operand}_all = {dtype.name}_at(args[{i}])",
-            f"    {operand}_buffer = buffer({operand}_all)",
-        ]
-    adjacent = " & ".join(f"(steps[{i}] == {dtype.itemsize})" for i, dtype in enumerate(dtypes))
+        lines.append(f"    {operand}_all = {dtype.name}_at(args[{i}])")
+        if i in scalars:
+            lines.append(f"    {operand} = {operand}_all[0]{' != 0' * (dtype.kind == 'b')}")
+        else:
+            lines.append(f"    {operand}_buffer = buffer({operand}_all)")
+    moving = [i for i in range(len(dtypes)) if i not in scalars]
+    adjacent = " & ".join(f"(steps[{i}] == {dtypes[i].itemsize})" for i in moving)
     lines += [
         f"    block = block_size({adjacent}, dims[0])",
         "    for start in range(0, dims[0], block):",
         "        size = min(block, dims[0] - start)",
     ]
-    for i, operand in enumerate(sources + targets):
-        move = "block_of" if operand in sources else "place"
+    for i in moving:
+        operand = (sources + targets)[i]
+        move = "block_of" if i < len(inputs) else "place"
         step = f"steps[{i}] >> {dtypes[i].itemsize.bit_length() - 1}"
         block = f"{move}({operand}_all, {step}, {operand}_buffer, start, size)"
         lines.append(f"        {operand}_at = {block}")
     lines.append("        for i in range(size):")
-    for operand, dtype in zip(sources, inputs, strict=True):
-        truth = " != 0" if dtype.kind == "b" else ""
-        lines.append(f"            {operand} = load({operand}_at, i){truth}")
+    for i, (operand, dtype) in enumerate(zip(sources, inputs, strict=True)):
+        if i not in scalars:
+            truth = " != 0" if dtype.kind == "b" else ""
+            lines.append(f"            {operand} = load({operand}_at, i){truth}")
     lines += [f"            {statement}" for statement in statements]
     for operand, value in zip(targets, results, strict=True):
         lines.append(f"            store({operand}_at, i, {value})")
@@ -76,15 +83,27 @@ def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
 _loops: dict[str, Loop] = {}
 
 
-def loop_of(outputs: Sequence[Expr], inputs: Dtypes) -> Loop:
-    """The compiled loop of expressions over inputs of these dtypes; equal expressions share one."""
-    text = _loop_text("pointwise", inputs, outputs)
+def loop_of(
+    outputs: Sequence[Expr], inputs: Dtypes, scalars: frozenset[int] = frozenset()
+) -> Loop:
+    """The loop of expressions over inputs of these dtypes; equal expressions share one.
+
+    Inputs at the positions ``scalars`` have one value for all elements.
+    """
+    text = _loop_text("pointwise", inputs, outputs, scalars)
     loop = _loops.get(text)
     if loop is None:
         signature = ",".join(["()"] * len(inputs)) + "->" + ",".join(["()"] * len(outputs))
         dtypes = (*inputs, *(output.dtype for output in outputs))
         function = define(text, "pointwise", _NAMESPACE)
-        loop = _loops[text] = Loop("pointwise", machine_code(function, LOOP), signature, dtypes)
+        loop = _loops[text] = Loop(
+            "pointwise",
+            lambda: machine_code(function, LOOP),
+            signature,
+            dtypes,
+            tuple(outputs),
+            text=text,
+        )
     return loop
 
 
@@ -147,15 +166,16 @@ def run(loop: Loop, inputs: Sequence[Array], out: Array | None = None) -> Any:
     """The loop's result(s) for inputs of its dtypes: fresh arrays, or ``out``."""
     if out is not None:
         if any(np.may_share_memory(x, out) and not _same(x, out) for x in inputs):
+            settle()
             inputs = [x.copy() if np.may_share_memory(x, out) else x for x in inputs]
-        if out.ndim == 0 or out.size < GRAIN:
+        if out.ndim == 0 or out.size < GRAIN or deferring():
             loop.ufunc(*inputs, out)
         else:
             _drive(loop, inputs, [out])
         return out
     shape = np.broadcast_shapes(*(x.shape for x in inputs))
     outputs = tuple(result(shape, dtype, inputs) for dtype in loop.dtypes[loop.inputs :])
-    if outputs[0].size < GRAIN:
+    if outputs[0].size < GRAIN or deferring():
         loop.ufunc(*inputs, *outputs)
     else:
         _drive(loop, inputs, outputs)

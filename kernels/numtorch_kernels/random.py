@@ -18,6 +18,7 @@ from . import boxmuller, memory
 from .bits import floor, fma
 from .boxmuller import unit_f32, unit_f64
 from .build import Loop, gufunc
+from .deferral import settled
 from .drive import drive
 from .intrinsics import cast, helper
 from .layout import aligned
@@ -234,6 +235,7 @@ def _fill(generator: MersenneTwister, out: Array, loop: Loop, operand: Array) ->
     return out
 
 
+@settled()
 def uniform(generator: MersenneTwister, out: Array, low: float = 0.0, high: float = 1.0) -> Array:
     """Numbers uniform in [low, high): a word each in float32, two in float64.
 
@@ -247,6 +249,7 @@ def uniform(generator: MersenneTwister, out: Array, low: float = 0.0, high: floa
     return _fill(generator, out, loop, _parameters(dtype, low, high))
 
 
+@settled()
 def normal(generator: MersenneTwister, out: Array, mean: float = 0.0, std: float = 1.0) -> Array:
     """Normal numbers.
 
@@ -260,6 +263,7 @@ def normal(generator: MersenneTwister, out: Array, mean: float = 0.0, std: float
     return _of_normals(generator, out, mean, std, normal_of)
 
 
+@settled()
 def log_normal(generator: MersenneTwister, out: Array, mean: float, std: float) -> Array:
     """Numbers whose logarithms are normal, made in pairs as small arrays of :func:`normal`."""
     return _of_normals(generator, out, mean, std, log_normal_of)
@@ -307,16 +311,19 @@ def _standard_normals(generator: MersenneTwister, count: int) -> Array:
     return values[:count]
 
 
+@settled()
 def exponential(generator: MersenneTwister, out: Array, rate: float = 1.0) -> Array:
     """Exponential numbers, two words each."""
     return _inverted(generator, out, exponential_of, rate)
 
 
+@settled()
 def geometric(generator: MersenneTwister, out: Array, p: float) -> Array:
     """How many trials with chance p it takes until one succeeds: two words each, of any dtype."""
     return _inverted(generator, out, geometric_of, p)
 
 
+@settled()
 def cauchy(
     generator: MersenneTwister, out: Array, median: float = 0.0, sigma: float = 1.0
 ) -> Array:
@@ -331,6 +338,7 @@ def _inverted(
     return _fill(generator, out, loop, _parameters(_FLOAT64, *parameters))
 
 
+@settled()
 def bernoulli(generator: MersenneTwister, out: Array, p: Array | float) -> Array:
     """1 with probability p, else 0, of any dtype.
 
@@ -358,6 +366,7 @@ def representable(low: int, high: int, dtype: Dtype) -> tuple[int, int]:
     return low, high
 
 
+@settled()
 def integers(
     generator: MersenneTwister, out: Array, low: int = 0, high: int | None = None
 ) -> Array:
@@ -377,6 +386,7 @@ def integers(
     return _wrapped(generator, out, 0 if size == 1 << 64 else low, size, size >= WIDE_RANGE)
 
 
+@settled()
 def any_integers(generator: MersenneTwister, out: Array) -> Array:
     """Integers from 0 to the largest that the dtype holds: two words in 64-bit dtypes, else one."""
     return _wrapped(generator, out, 0, _last(out.dtype) + 1, out.dtype in (_INT64, _FLOAT64))
@@ -396,6 +406,7 @@ def _wrapped(generator: MersenneTwister, out: Array, low: int, size: int, wide: 
     return _fill(generator, out, loop, _parameters(_INT64, low, signed))
 
 
+@settled()
 def permutation(generator: MersenneTwister, out: Array) -> Array:
     """The numbers 0 to n - 1 in random order in out[n]: n - 1 words."""
     wide = out.size >= WIDE_PERMUTATION
@@ -406,6 +417,7 @@ def permutation(generator: MersenneTwister, out: Array) -> Array:
     return out
 
 
+@settled()
 def multinomial(
     generator: MersenneTwister, weights: Array, samples: int, replacement: bool = False
 ) -> Array:

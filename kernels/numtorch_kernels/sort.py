@@ -18,6 +18,7 @@ from . import memory
 from .bits import bits
 from .build import Loop, gufunc
 from .copying import contiguous, flat, moved
+from .deferral import settled
 from .drive import drive
 from .index import gather, index_select
 from .intrinsics import address_of, cast, helper, offset, typed_pointer, words
@@ -466,6 +467,7 @@ def _slices(x: Array, axis: int | None) -> Array:
     return flat(moved(x, axis, 0)).reshape(x.shape[axis], -1 if x.size else 0)
 
 
+@settled()
 def _groups(x: Array, axis: int | None, slices: Array, order: Array) -> tuple[Array, Array, Array]:
     """What :func:`unique` returns, once an order of the slices is known."""
     n = order.size

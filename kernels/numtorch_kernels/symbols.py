@@ -11,6 +11,7 @@ and objects with a ``__primitive__`` method, such as tensors. Numbers may stand 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,26 @@ for _name in expression.PRIMITIVES:
 def square(x: Any) -> Any:
     """The product of x with itself."""
     return x * x
+
+
+SHORT_POWERS = (0.5, 1, 2, 3, -0.5, -1, -2)
+"""Exponents for which there is something shorter than a power."""
+
+
+def power(a: Any, b: Any) -> Any:
+    """a to the b; of a symbol, by multiplications for the common exponents."""
+    if not isinstance(a, Expr) or isinstance(b, Expr):
+        return _call("pow", a, b) if isinstance(a, Expr) or isinstance(b, Expr) else a**b
+    short: dict[float, Callable[[], Any]] = {
+        0.5: lambda: _call("sqrt", a),
+        1: lambda: a,
+        2: lambda: a * a,
+        3: lambda: a * a * a,
+        -0.5: lambda: 1 / _call("sqrt", a),
+        -1: lambda: 1 / a,
+        -2: lambda: 1 / (a * a),
+    }
+    return short[b]() if b in short else _call("pow", a, b)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -81,13 +82,33 @@ def region(task: int, descriptor: int, tasks: int) -> None:
 
 
 @cache
-def _region() -> Callable[[int, int, int], None]:
-    """The parallel region, compiled once for all kernels."""
+def region_address() -> int:
+    """The address of the parallel region, compiled once for all kernels."""
     _launch_threads()
     _State.launched = True
     _State.exclusive = numba.threading_layer() == "workqueue"
+    return machine_code(region, REGION)
+
+
+@cache
+def _region() -> Callable[[int, int, int], None]:
+    """The parallel region, to be called from Python."""
     word = ctypes.c_int64
-    return ctypes.CFUNCTYPE(None, word, word, word)(machine_code(region, REGION))
+    return ctypes.CFUNCTYPE(None, word, word, word)(region_address())
+
+
+@contextmanager
+def admission() -> Iterator[int]:
+    """How many threads code that enters the region itself may ask for, while it runs."""
+    if _State.forked or not _State.exclusive:
+        yield concurrency()
+    elif _State.entry.acquire(blocking=False):
+        try:
+            yield concurrency()
+        finally:
+            _State.entry.release()
+    else:
+        yield 1
 
 
 _serial_type = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)

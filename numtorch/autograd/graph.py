@@ -16,7 +16,8 @@ import threading
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,8 @@ class _Run:
     """One walk of the engine."""
 
     hooked_leaves = False  # whether a leaf was ever given a hook
+    fence = 0  # a node's number; that older ones were run is noted
+    crossed = False
 
     def __init__(
         self,
@@ -215,7 +218,9 @@ class _Run:
         retain_graph: bool,
         inputs: Sequence[Tensor] | None,
         accumulate: bool,
+        first_node: int,
     ) -> None:
+        self.first_node = first_node
         self.create_graph = create_graph
         self.retain_graph = retain_graph
         self.accumulate = accumulate
@@ -311,6 +316,8 @@ class _Run:
                 changed = hook(tuple(grads))
                 if changed is not None:
                     grads = list(changed) if isinstance(changed, tuple) else [changed]
+        if node.number < _Run.fence:
+            _Run.crossed = True
         try:
             results = list(node.run(grads, self.create_graph))
             if mode.anomaly and mode.check_nan:
@@ -334,7 +341,7 @@ class _Run:
         targets = {key[0] for key in self.wanted if isinstance(key, tuple)}
         self.useful = set()
         for node in sorted(_reachable(starts), key=lambda each: each.number):
-            leads = any(
+            leads = node.number >= self.first_node and any(
                 (isinstance(edge, Tensor) and edge in self.wanted) or _node_of(edge) in self.useful
                 for edge in node.edges
             )
@@ -369,6 +376,21 @@ class _Run:
             leaf._grad = known + self.leaves[leaf]
         else:
             add_to(known, self.leaves[leaf])
+
+
+def next_number() -> int:
+    """A number between those of the nodes that there are and those that will be."""
+    return next(_numbers)
+
+
+@contextmanager
+def watched_fence(number: int) -> Iterator[Callable[[], bool]]:
+    """Gives what tells whether, within, a node that is older than a number was run."""
+    _Run.fence, _Run.crossed = number, False
+    try:
+        yield lambda: _Run.crossed
+    finally:
+        _Run.fence = 0
 
 
 def _reachable(starts: Sequence[Edge]) -> set[Any]:
@@ -453,13 +475,15 @@ def run_backward(
     create_graph: bool,
     inputs: Sequence[Tensor] | None = None,
     accumulate: bool = True,
+    first_node: int = 0,
 ) -> list[Tensor | None]:
     """Walks the graph from roots with their gradients.
 
     Gradients accumulate in the leaves' ``grad`` (with ``inputs``, in those leaves only), unless
-    ``accumulate`` is False. Gives the gradients of ``inputs``.
+    ``accumulate`` is False. Gives the gradients of ``inputs``. Given inputs, nodes with numbers
+    before ``first_node`` are not walked.
     """
-    run = _Run(roots, create_graph, retain_graph, inputs, accumulate)
+    run = _Run(roots, create_graph, retain_graph, inputs, accumulate, first_node)
     recording = mode.recording
     mode.recording = create_graph
     try:

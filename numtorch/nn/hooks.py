@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ..autograd.graph import Grads, Node, RemovableHandle, edge_of
 from ..autograd.mode import mode
 from ..tensor import Tensor, wrap
+from .members import Members
 
 _NO_INPUTS = (
     "Full backward hook is firing when gradients are computed with respect to module outputs since "
@@ -32,6 +33,7 @@ class Hooks(OrderedDict[int, Hook]):
     def add(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """Registers a hook, last or first."""
         handle = RemovableHandle(self)
+        Members.changes += 1
         self[handle.id] = hook
         if prepend:
             self.move_to_end(handle.id, last=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from ..dtype import TENSOR_TYPES, type_name
 from ..tensor import Tensor
@@ -20,6 +20,7 @@ def described(value: Any) -> str:
 class Members:
     """Registers what is assigned to its attributes, and finds it again."""
 
+    changes: ClassVar[int] = 0  # to attributes and hooks of any module so far
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Any]
@@ -36,6 +37,7 @@ class Members:
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
+        Members.changes += 1
         if isinstance(value, Parameter):
             self._make_way(name, "_parameters", "parameters")
             self.register_parameter(name, value)
@@ -61,6 +63,7 @@ class Members:
             object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        Members.changes += 1
         for registry in _REGISTRIES:
             if name in self.__dict__[registry]:
                 del self.__dict__[registry][name]
@@ -92,6 +95,7 @@ class Members:
 
     def _check_name(self, name: Any, registry: str, kind: str, shown: str = "") -> None:
         """Refuses a name that nothing can be registered under."""
+        Members.changes += 1
         if registry not in self.__dict__:
             raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
         if not isinstance(name, str):

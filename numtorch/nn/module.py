@@ -115,7 +115,7 @@ class Module(Members):
                     grad.data = fn(grad)
             for name, buffer in self._buffers.items():
                 if buffer is not None:
-                    self._buffers[name] = fn(buffer)
+                    setattr(self, name, fn(buffer))
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Self:

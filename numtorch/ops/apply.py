@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Hook:
-    """Where :mod:`numtorch.compile` sees every operation instead of it being computed."""
+    """Where :mod:`numtorch.compile` sees every operation: what computes a row's results."""
 
     trace: ClassVar[Callable[..., Any] | None] = None
 
@@ -33,11 +33,9 @@ def apply(op: Any, arguments: tuple[Any, ...], out: Any = None) -> Any:
 
     Trailing arguments may be left out where they have their default.
     """
-    if Hook.trace is not None:
-        return Hook.trace(op, arguments, out)
     if out is not None:
         return _apply_out(op, arguments, out)
-    result = op.compute(arguments)
+    result = op.compute(arguments) if Hook.trace is None else Hook.trace(op, arguments)
     if result.__class__ is tuple:
         results = result
         if mode.recording and op.rules and any_needs_grad(arguments):
@@ -320,8 +318,6 @@ def write(target: Array, value: Array) -> None:
 def apply_inplace(op: Any, arguments: tuple[Any, ...]) -> Tensor:
     """The operation with its result written to its first argument, which is returned."""
     target: Tensor = arguments[0]
-    if Hook.trace is not None:
-        return Hook.trace(op, arguments, target)
     needs = mode.recording and any_needs_grad(arguments)
     if needs:
         check_inplace(target)
@@ -331,7 +327,7 @@ def apply_inplace(op: Any, arguments: tuple[Any, ...]) -> Tensor:
             for x in arguments
         )
         if _saves_first(op, arguments):
-            before._array, before._version_counter = target._array.copy(), None
+            before._array, before._version_counter = copying.contiguous(target._array), None
             arguments = (before, *arguments[1:])
     op.forward_into(arguments, target)
     target._bump_version()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from numtorch_kernels import reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.deferral import settled
 from numtorch_kernels.expression import Expr
 
 from ..tensor import Tensor
@@ -57,8 +57,9 @@ def _check_divisor(a: Any, b: Any, *_: Any, **__: Any) -> None:
     """Refuses an integer division by zero."""
     if operands_dtype((a, b)).category < 2:
         if isinstance(b, Tensor):
-            if b._array.size and not reduce.all(b._array, tuple(range(b._array.ndim))):
-                raise RuntimeError("ZeroDivisionError")
+            with settled():
+                if b._array.size and not reduce.all(b._array, tuple(range(b._array.ndim))):
+                    raise RuntimeError("ZeroDivisionError")
         elif b == 0:
             raise RuntimeError("ZeroDivisionError")
 
@@ -88,29 +89,10 @@ def _check_exponent(a: Any, b: Any) -> None:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
 
 
-_SHORT_POWERS = (0.5, 1, 2, 3, -0.5, -1, -2)
-
-
-def _power(a: Any, b: Any) -> Any:
-    """a to the b, by multiplications for the common exponents."""
-    if not isinstance(a, Expr) or isinstance(b, Expr):
-        return s.pow(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else a**b
-    short: dict[float, Callable[[], Any]] = {
-        0.5: lambda: s.sqrt(a),
-        1: lambda: a,
-        2: lambda: a * a,
-        3: lambda: a * a * a,
-        -0.5: lambda: 1 / s.sqrt(a),
-        -1: lambda: 1 / a,
-        -2: lambda: 1 / (a * a),
-    }
-    return short[b]() if b in short else s.pow(a, b)
-
-
 def _power_derivative(g: Any, a: Any, b: Any) -> Any:
     if not isinstance(b, Tensor | Expr):
-        return nothing(g) if b == 0 else g * (b * _power(a, b - 1))
-    return s.where(b == 0, 0, g * (b * _power(a, b - 1)))
+        return nothing(g) if b == 0 else g * (b * s.power(a, b - 1))
+    return s.where(b == 0, 0, g * (b * s.power(a, b - 1)))
 
 
 def _exponent_derivative(g: Any, a: Any, b: Any, y: Any) -> Any:
@@ -195,11 +177,11 @@ _trunc_divide = pointwise(
     numbers="b",
 )
 pow = pointwise(
-    lambda a, b: _power(a, b),
+    lambda a, b: s.power(a, b),
     a=_power_derivative,
     b=_exponent_derivative,
     check=_check_exponent,
-    constants=_SHORT_POWERS,
+    constants=s.SHORT_POWERS,
     node=lambda a, b: "PowBackward1" if isinstance(b, Tensor) else "PowBackward0",
     numbers="a b",
 )

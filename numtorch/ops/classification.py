@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import Pointwise, index, norm, reduce
+from numtorch_kernels import Pointwise, copying, index, norm, reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.deferral import require
 
 from ..autograd.mode import mode
 from ..dtype import from_numpy_dtype, to_dtype, type_name
@@ -108,6 +109,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 # ---------------------------------------------------------------------- losses of classes
 
+_is_number = Pointwise(lambda x: x == x, "is_number")
 _counted = Pointwise(lambda target, ignored: target != ignored, "counted")
 _looked_up = Pointwise(lambda target, counted: s.where(counted, target, 0), "looked_up")
 
@@ -146,6 +148,11 @@ def _kind(x: Array) -> str:
     return scalar_type(from_numpy_dtype(x.dtype))
 
 
+def _indices(target: Array) -> Array:
+    """The classes as int64."""
+    return target if target.dtype == np.int64 else copying.contiguous(target, np.dtype(np.int64))
+
+
 def _last(x: Array) -> Array:
     """A view with the dimension of classes last."""
     return np.moveaxis(x, 1, -1) if x.ndim > 2 else x
@@ -178,12 +185,12 @@ def _class_losses(
     """
     check_reduction(reduction)
     _check_sizes(x, target, weight)
-    target = target.astype(np.int64, copy=False)
+    target = _indices(target)
     losses, *others, weights = kernel(_last(x), target, weight, ignore_index)
     axes = tuple(range(weights.ndim))
     total = reduce.sum(weights, axes)
-    if np.isnan(total):
-        _refuse_targets(target, x.shape[1 if x.ndim > 1 else 0], ignore_index)
+    classes = x.shape[1 if x.ndim > 1 else 0]
+    require(_is_number(total), lambda: _refuse_targets(target, classes, ignore_index))
     if reduction == "mean":
         return (
             reduce.MEAN(losses, axes, False, losses.dtype, scale=total),
@@ -231,7 +238,7 @@ def _nll_x(g: Any, x_shape: Any, target: Any, weights: Any, total: Any, reductio
 
 def _placed_forward(scale: Array, target: Array, classes: int) -> Array:
     """-scale at the class of each target, else 0."""
-    return _back(norm.nll_backward(target.astype(np.int64, copy=False), scale, classes))
+    return _back(norm.nll_backward(_indices(target), scale, classes))
 
 
 def _looked_up_rows(g: Any, target: Any) -> Any:
@@ -248,7 +255,7 @@ def _cross_entropy_x(
     if mode.recording:
         axis = 1 if x.ndim > 1 else 0
         return softmax(x, axis) * scale.unsqueeze(axis) + _placed(scale, target, x.size(axis))
-    logits, classes = _last(x._array), target._array.astype(np.int64, copy=False)
+    logits, classes = _last(x._array), _indices(target._array)
     return wrap_array(_back(norm.cross_entropy_backward(logits, classes, lse._array, scale._array)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import copying, layout
+from numtorch_kernels.deferral import settle
 
 from ..dtype import ALIASES, DTYPES, dtype, to_dtype, type_name
 from ..size import contiguous_format, device
@@ -54,6 +55,8 @@ def number_array(value: Any, kind: dtype) -> Array:
 
     Raises RuntimeError for a number that the dtype does not hold.
     """
+    if isinstance(value, np.ndarray):
+        settle()
     number = value if value.__class__ in (int, float, bool) else value.item()
     try:
         if not overflows(number, kind):

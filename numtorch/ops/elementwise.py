@@ -15,7 +15,7 @@ from numtorch_kernels.pointwise import launch, loop_of, run
 from ..autograd.graph import Grads
 from ..dtype import binary_result, can_cast, dtype, get_default_dtype, result_of, scalar_dtype
 from ..tensor import Tensor, wrap, wrap_array
-from .apply import OpNode, refuse_overlap, scalar_type
+from .apply import Hook, OpNode, refuse_overlap, scalar_type
 from .signature import EMPTY, KEYWORDS, must_be_tensor
 from .table import Op, Rule, check_shape_in_place
 
@@ -24,13 +24,12 @@ _SMALL = 4096  # elements, below which neither threads nor pooled memory pay
 
 
 class Plan:
-    """How a row computes for one combination of operand kinds."""
+    """How a row computes for one combination of operand kinds; its ufunc is for small operands."""
 
     __slots__ = ("casts", "dtype", "loop", "ufunc")
 
     def __init__(self, loop: Any, kind: dtype, casts: tuple[Any, ...]) -> None:
         self.loop = loop
-        self.ufunc = loop.ufunc
         self.dtype = kind
         self.casts = casts  # per operand: None, or what makes a number of the loop's dtype of it
 
@@ -131,14 +130,18 @@ class PointwiseOp(Op):
         tensors = [isinstance(x, Tensor) for x in arguments]
         if not tensors or not tensors[0] or self.conditions:
             return
+        key: Any = None
         if len(arguments) == 1:
-            self._short[arguments[0].dtype] = self._plan(arguments)
+            key = arguments[0].dtype
         elif len(arguments) == 2:
             a, b = arguments
             if not tensors[1] and b.__class__ in (int, float):
-                self._short[a.dtype, b.__class__] = self._plan(arguments)
+                key = (a.dtype, b.__class__)
             elif tensors[1] and a.dtype is b.dtype:
-                self._short[a.dtype, a.dtype] = self._plan(arguments)
+                key = (a.dtype, a.dtype)
+        if key is not None:
+            plan = self._short[key] = self._plan(arguments)
+            plan.ufunc = plan.loop.ufunc
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as an ndarray."""
@@ -156,7 +159,7 @@ class PointwiseOp(Op):
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Computes the result into a tensor's memory, without a copy of its own."""
-        if len(arguments) == 2 and self._change(*arguments, target):
+        if len(arguments) == 2 and Hook.trace is None and self._change(*arguments, target):
             return
         plan = self._plan(arguments)
         arrays = [

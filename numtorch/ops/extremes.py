@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import argreduce, reduce
+from numtorch_kernels import argreduce, copying, reduce
 
 from ..size import Size
 from ..tensor import Tensor
@@ -65,7 +65,7 @@ def _along(name: str, kernel: Any) -> Any:
             raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
         (axis,) = nonempty(name, x, dim) or (0,)
         if not x.ndim:
-            return x.copy(), np.zeros((), np.int64)
+            return copying.contiguous(x), np.zeros((), np.int64)
         return kernel(x, axis, keepdim)
 
     return forward

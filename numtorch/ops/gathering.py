@@ -380,7 +380,8 @@ def _index_add(x: Array, dim: int, index: Array, source: Array, *, alpha: Any = 
 
 def multiplied(x: Array, number: Any) -> Array:
     """An array times a number, in the array's dtype."""
-    return mul.function(wrap_array(x), number)._array.astype(x.dtype, copy=False)
+    product = mul.function(wrap_array(x), number)._array
+    return product if product.dtype == x.dtype else copying.contiguous(product, x.dtype)
 
 
 def _index_copy(x: Array, dim: int, index: Array, source: Array) -> None:

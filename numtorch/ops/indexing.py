@@ -19,7 +19,7 @@ from numtorch_kernels import index as kernels
 from ..autograd.mode import mode
 from ..dtype import TENSOR_TYPES, from_numpy_dtype, type_name
 from ..tensor import Tensor, wrap, wrap_array
-from .apply import Hook, apply, refuse_overlap, scalar_type
+from .apply import apply, refuse_overlap, scalar_type
 from .conversion import fill, number_array
 from .signature import must_be_tensor
 from .table import Update, op, register_rows
@@ -112,7 +112,7 @@ def _plain(item: Any) -> Any:
     if isinstance(item, Tensor):
         if item._array.ndim or item.dtype.category == 2:
             return item
-        return bool(item._array) if _is_mask(item) else int(item._array)
+        return bool(item) if _is_mask(item) else int(item)
     if isinstance(item, np.integer):
         return int(item)
     if isinstance(item, str):
@@ -296,7 +296,7 @@ def _put(x: Array, indices: Sequence[Any], values: Array, accumulate: bool = Fal
     if mask is not None and values.size == 1 and not accumulate:
         _check_mask(mask[(0,) * (len(indices) - 1)], x.shape, len(indices) - 1)
         cover = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
-        kernels.masked_fill(x, cover, values.reshape(()).astype(x.dtype), x)
+        kernels.masked_fill(x, cover, copying.contiguous(values.reshape(()), x.dtype), x)
         return
     places = _Places(x, indices)
     try:
@@ -364,7 +364,7 @@ def _viewed(x: Tensor, key: Key) -> Tensor:
     """The view that a key takes; x itself if that is all of it."""
     if all(item is _WHOLE for item in key):
         return x
-    if not (mode.recording and x._needs_grad) and Hook.trace is None:
+    if not (mode.recording and x._needs_grad):
         return apply(_keyed, (x, key))
     dim = 0
     for item in key:
@@ -414,7 +414,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
                 f"can't assign a {type_name(type(value))} to a {TENSOR_TYPES[self.dtype.name]}"
             )
         value = wrap(number_array(value, self.dtype), self.dtype)
-    if (mode.recording and (self._needs_grad or value._needs_grad)) or Hook.trace is not None:
+    if mode.recording and (self._needs_grad or value._needs_grad):
         part = _viewed(self, key)
         if indices:
             trimmed = _trimmed_shape(value._array)

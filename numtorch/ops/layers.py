@@ -9,6 +9,8 @@ import numpy as np
 
 from numtorch_kernels import copying, index, matmul, memory, reduce, sort
 
+from numtorch_kernels.deferral import settled
+
 from ..autograd.mode import no_grad
 from ..dtype import TENSOR_TYPES, from_numpy_dtype, int64
 from ..tensor import Tensor, wrap, wrap_array
@@ -246,9 +248,10 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     if not classes.size:
         return wrap(np.zeros((*classes.shape, num_classes), np.int64), int64)
     axes = tuple(range(classes.ndim))
-    if reduce.amin(classes, axes) < 0:
+    with settled():
+        lowest, highest = (int(extreme(classes, axes)) for extreme in (reduce.amin, reduce.amax))
+    if lowest < 0:
         raise RuntimeError("Class values must be non-negative.")
-    highest = int(reduce.amax(classes, axes))
     if num_classes != -1 and highest >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
     return wrap(index.one_hot(classes, highest + 1 if num_classes == -1 else num_classes), int64)

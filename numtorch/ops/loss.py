@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
-from numtorch_kernels import reduce
+from numtorch_kernels import Pointwise, reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.deferral import require
 
 from ..tensor import Tensor
 from .activation import floating, softplus_of
@@ -150,6 +152,9 @@ def huber_loss(
 # ---------------------------------------------------------------------- of probabilities
 
 
+_within_unit = Pointwise(lambda least, most: (least >= 0) & (most <= 1), "within_unit")
+
+
 def _check_unit_interval(x: Any, target: Any, *_: Any, **__: Any) -> None:
     if x.dtype is not target.dtype:
         raise RuntimeError(
@@ -157,8 +162,13 @@ def _check_unit_interval(x: Any, target: Any, *_: Any, **__: Any) -> None:
         )
     for name, values in (("input", x._array), ("target", target._array)):
         axes = tuple(range(values.ndim))
-        if values.size and not (reduce.amin(values, axes) >= 0 and reduce.amax(values, axes) <= 1):
-            raise RuntimeError(f"all elements of {name} should be between 0 and 1")
+        if values.size:
+            within = _within_unit(reduce.amin(values, axes), reduce.amax(values, axes))
+            require(within, partial(_refuse_values, name))
+
+
+def _refuse_values(name: str) -> None:
+    raise RuntimeError(f"all elements of {name} should be between 0 and 1")
 
 
 def _times(value: Any, weight: Any) -> Any:

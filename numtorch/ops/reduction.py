@@ -11,6 +11,7 @@ import numpy as np
 
 from numtorch_kernels import copying, reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.deferral import settled
 
 from ..dtype import from_numpy_dtype, to_dtype
 from ..size import Size
@@ -117,6 +118,12 @@ def _prod(x: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any
     return reduce.prod(x, axes_of(dim, x.ndim), keepdim, _numpy(dtype))
 
 
+def nowhere_zero(x: Tensor) -> bool:
+    """Whether no element is 0."""
+    with settled():
+        return bool(reduce.all(x._array, tuple(range(x.ndim))))
+
+
 def _others_product(x: Tensor, dim: int) -> Tensor:
     """For each element along a dimension, the product of all others."""
     one = x.select(dim, 0).unsqueeze(dim) * 0 + 1
@@ -131,7 +138,7 @@ def _others_product(x: Tensor, dim: int) -> Tensor:
 def _prod_gradient(g: Tensor, x: Tensor, y: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     if not x.numel():
         return x * 0
-    if reduce.all(x._array, tuple(range(x.ndim))):
+    if nowhere_zero(x):
         return restored(g * y, x.shape, dim, keepdim) / x
     if dim is None:
         return (g * _others_product(x.reshape(-1), 0)).reshape(x.shape)
@@ -366,7 +373,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same size and elements."""
     if input._array.shape != other._array.shape:
         return False
-    return bool(all(input == other)._array)
+    return bool(all(input == other))
 
 
 def isclose(
@@ -397,7 +404,7 @@ def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
     """Whether all elements are close, as :func:`isclose` says."""
-    return bool(all(isclose(input, other, rtol, atol, equal_nan))._array)
+    return bool(all(isclose(input, other, rtol, atol, equal_nan)))
 
 
 FUNCTIONS = {

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import reduce, scan
+from numtorch_kernels import copying, scan
 
 from ..dtype import to_dtype
 from ..size import Size
 from ..tensor import Tensor, normalized_dim
 from .joining import cat
 from .named import named_result
-from .reduction import sum
+from .reduction import nowhere_zero, sum
 from .table import op, register_rows
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +26,7 @@ def _scanned(kernel: Any) -> Any:
         if kind is None and x.dtype.kind != "f":
             kind = np.dtype(np.int64)
         if not x.ndim:
-            return x.astype(kind or x.dtype)
+            return copying.contiguous(x, kind)
         return kernel(x, axis, kind)
 
     return forward
@@ -39,7 +39,7 @@ def _reversed_sums(x: Tensor, dim: int) -> Tensor:
 def _cumprod_gradient(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
     if not x.ndim or not x.numel():
         return g
-    if reduce.all(x._array, tuple(range(x.ndim))):
+    if nowhere_zero(x):
         return _reversed_sums(g * y, dim) / x
     parts = []
     for i in range(x.shape[dim]):
@@ -62,7 +62,7 @@ def _scanned_pair(kernel: Any) -> Any:
     def forward(x: Array, dim: int) -> tuple[Array, Array]:
         axis = normalized_dim(dim, x.ndim)
         if not x.ndim:
-            return x.copy(), np.zeros((), np.int64)
+            return copying.contiguous(x), np.zeros((), np.int64)
         return kernel(x, axis)
 
     return forward

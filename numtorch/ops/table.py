@@ -101,9 +101,13 @@ class Op:
         self.defaults[position] = None
 
     def register(self, name: str) -> None:
-        """Takes the name of the variable that holds the row, and makes its functions."""
-        self.name = name
+        """Takes the name of the variable that holds the row, and its place in the table."""
         TABLE[name] = self
+        self.take_name(name)
+
+    def take_name(self, name: str) -> None:
+        """Takes a name, and makes the functions of that name."""
+        self.name = name
         self.function, self.inplace = make_functions(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

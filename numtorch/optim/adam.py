@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from numtorch_kernels import optim as kernels
 
 from ..tensor import Tensor, wrap_array
-from .optimizer import Group, Optimizer, alike, check_lr, number, require, zeros_of
+from .optimizer import Group, Optimizer, alike, check_lr, live, number, require, zeros_of
 
 
 class Adam(Optimizer):
@@ -21,6 +22,8 @@ class Adam(Optimizer):
     Raises ValueError for options that make no sense. ``foreach``, ``capturable``, ``fused`` and
     ``differentiable`` have no effect: one kernel does each parameter's step.
     """
+
+    structural = ("amsgrad",)
 
     def __init__(
         self,
@@ -72,30 +75,38 @@ class Adam(Optimizer):
     def update(self, group: Group, parameters: list[Tensor]) -> None:
         """Moves parameters by their scaled average gradients."""
         amsgrad = group["amsgrad"]
-        beta1, beta2 = group["betas"]
 
-        def next_step(parameter: Tensor) -> float:
-            return self._state_of(parameter, amsgrad)["step"].item() + 1
+        def steps_taken(parameter: Tensor) -> float:
+            return float(self._state_of(parameter, amsgrad)["step"]._array)
 
-        for arrays, grads, members in alike(parameters, next_step):
+        for arrays, grads, members in alike(parameters, steps_taken):
             states = [self.state[parameter] for parameter in members]
-            step = next_step(members[0])
-            kernels.adam(
+            kernels.adam_step(
+                live(partial(self._next_numbers, group, members), members[0].dtype),
                 arrays,
                 grads,
                 [state["exp_avg"]._array for state in states],
                 [state["exp_avg_sq"]._array for state in states],
                 [state["max_exp_avg_sq"]._array for state in states] if amsgrad else None,
-                step=step,
-                lr=number(group["lr"]),
-                betas=(number(beta1), number(beta2)),
-                eps=group["eps"],
-                weight_decay=group["weight_decay"],
-                decoupled=group["decoupled_weight_decay"],
-                maximize=group["maximize"],
             )
-            for state in states:
-                state["step"]._array[...] = step
+
+    def _next_numbers(self, group: Group, members: list[Tensor]) -> list[float]:
+        """Counts a step of parameters that have taken equally many; gives the numbers of it."""
+        counters = [self.state[parameter]["step"]._array for parameter in members]
+        step = float(counters[0]) + 1
+        for counter in counters:
+            counter[...] = step
+        beta1, beta2 = group["betas"]
+        return kernels.adam_numbers(
+            members[0].dtype.numpy,
+            step=step,
+            lr=number(group["lr"]),
+            betas=(number(beta1), number(beta2)),
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=group["decoupled_weight_decay"],
+            maximize=group["maximize"],
+        )
 
 
 class AdamW(Adam):

@@ -7,13 +7,15 @@ import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from numtorch_kernels.deferral import refresh
+
 from ..autograd.graph import RemovableHandle
 from ..autograd.mode import enable_grad, no_grad
-from ..dtype import TENSOR_TYPES, type_name
+from ..dtype import TENSOR_TYPES, dtype, type_name
 from ..nn.module import clear_grad
 from ..tensor import Tensor, wrap
 
@@ -54,6 +56,8 @@ class Optimizer:
 
     Raises ValueError for no parameters, and TypeError for what is no tensor.
     """
+
+    structural: ClassVar[tuple[str, ...]] = ()  # options that decide which kernels a step runs
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -264,6 +268,13 @@ def alike(parameters: Sequence[Tensor], key: Callable[[Tensor], Any]) -> list[Al
         grads.append(grad._array)
         members.append(parameter)
     return list(groups.values())
+
+
+def live(numbers: Callable[[], Sequence[float]], kind: dtype) -> Array:
+    """The numbers of a step as an array; a compiled step computes them anew each time."""
+    array = np.array(numbers(), kind.numpy)
+    refresh(array, numbers)
+    return array
 
 
 def number(value: Any) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from numtorch_kernels import optim as kernels
 
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, alike, check_lr, number, require, zeros_of
+from .optimizer import Group, Optimizer, alike, check_lr, live, number, require, zeros_of
+
+_NUMBERS = ("lr", "momentum", "dampening", "weight_decay")
 
 
 class SGD(Optimizer):
@@ -24,6 +27,8 @@ class SGD(Optimizer):
     >>> w
     tensor([0.5000, 0.5000], requires_grad=True)
     """
+
+    structural = ("momentum", "nesterov")
 
     def __init__(
         self,
@@ -59,16 +64,15 @@ class SGD(Optimizer):
 
     def update(self, group: Group, parameters: list[Tensor]) -> None:
         """Moves parameters against their gradients, or along their momentum."""
-        options = {
-            "lr": number(group["lr"]),
-            "weight_decay": number(group["weight_decay"]),
-            "maximize": group["maximize"],
-        }
+
+        def numbers(first: bool = False) -> list[float]:
+            options = {name: number(group[name]) for name in _NUMBERS}
+            return kernels.sgd_numbers(maximize=group["maximize"], first=first, **options)
+
         if group["momentum"] == 0:
-            for arrays, grads, _ in alike(parameters, lambda _: None):
-                kernels.sgd(arrays, grads, None, **options)
+            for arrays, grads, members in alike(parameters, lambda _: None):
+                kernels.sgd_step(live(numbers, members[0].dtype), arrays, grads, None)
             return
-        options |= {name: group[name] for name in ("momentum", "dampening", "nesterov")}
 
         def is_first(parameter: Tensor) -> bool:
             return self.state[parameter].get("momentum_buffer") is None
@@ -78,4 +82,5 @@ class SGD(Optimizer):
             for parameter in members if first else ():
                 self.state[parameter]["momentum_buffer"] = zeros_of(parameter)
             buffers = [self.state[parameter]["momentum_buffer"]._array for parameter in members]
-            kernels.sgd(arrays, grads, buffers, first=first, **options)
+            constants = live(partial(numbers, first), members[0].dtype)
+            kernels.sgd_step(constants, arrays, grads, buffers, group["nesterov"])

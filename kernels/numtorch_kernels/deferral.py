@@ -1,0 +1,123 @@
+"""Launches that are put off: kernels are noted in a queue, to be fused and run together.
+
+While a thread defers, ``loop.ufunc`` notes its operands instead of running, so arrays have shapes
+and memory but not yet values. Whoever looks at values calls :func:`settle` first, which runs what
+is in the queue.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any, Protocol
+
+import numpy as np
+
+from .build import Loop, made_ufunc, replace_ufuncs
+
+Array = np.ndarray[Any, Any]
+
+
+class Queue(Protocol):
+    """What takes launches, and runs them when asked to."""
+
+    def put(self, loop: Loop, operands: tuple[Any, ...]) -> Any:
+        """Notes a launch and gives its outputs, as the ufunc would."""
+
+    def require(self, condition: Array, otherwise: Callable[[], None]) -> None:
+        """Notes that what follows makes sense only if a 0-d array is true."""
+
+    def refresh(self, array: Array, numbers: Callable[[], Any]) -> None:
+        """Notes that an array holds numbers that are computed anew for each run."""
+
+    def run(self) -> None:
+        """Runs what was noted, and forgets it."""
+
+
+class _Current:
+    """The one queue that there is at a time, and whose it is."""
+
+    lock = threading.Lock()
+    queue: Queue | None = None
+    thread = 0
+
+
+def deferring() -> bool:
+    """Whether this thread's launches are put off."""
+    return _Current.queue is not None and _Current.thread == get_ident()
+
+
+def nobody_defers() -> bool:
+    """Whether no thread's launches are put off, which is quicker to tell."""
+    return _Current.queue is None
+
+
+def settle() -> None:
+    """Gives arrays the values that launches of this thread are to write."""
+    queue = _Current.queue
+    if queue is not None and _Current.thread == get_ident():
+        with _suspended():
+            queue.run()
+
+
+def require(condition: Array, otherwise: Callable[[], None]) -> None:
+    """Calls ``otherwise``, which may raise, unless a 0-d array is true; put off like launches."""
+    if _Current.queue is not None and _Current.thread == get_ident():
+        _Current.queue.require(condition, otherwise)
+    elif not condition:
+        otherwise()
+
+
+def refresh(array: Array, numbers: Callable[[], Any]) -> None:
+    """Says that an array that launches read holds numbers that another run computes anew."""
+    if _Current.queue is not None and _Current.thread == get_ident():
+        _Current.queue.refresh(array, numbers)
+
+
+def _ufunc(loop: Loop) -> Any:
+    """What ``loop.ufunc`` gives while some thread defers."""
+    queue = _Current.queue
+    if queue is None or _Current.thread != get_ident():
+        return made_ufunc(loop)
+    return lambda *operands: queue.put(loop, operands)
+
+
+@contextmanager
+def deferred_to(queue: Queue) -> Iterator[bool]:
+    """Puts this thread's launches off; does nothing and says so where another queue is in use."""
+    if not _Current.lock.acquire(blocking=False):
+        yield False
+        return
+    try:
+        _Current.queue, _Current.thread = queue, get_ident()
+        replace_ufuncs(_ufunc)
+        yield True
+    finally:
+        replace_ufuncs(None)
+        _Current.queue = None
+        _Current.lock.release()
+
+
+@contextmanager
+def _suspended() -> Iterator[None]:
+    """Launches within are not put off."""
+    queue, _Current.queue = _Current.queue, None
+    replace_ufuncs(None)
+    try:
+        yield
+    finally:
+        replace_ufuncs(_ufunc)
+        _Current.queue = queue
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """What is done within is done at once, after all that was put off."""
+    settle()
+    if not deferring():
+        yield
+        return
+    with _suspended():
+        yield

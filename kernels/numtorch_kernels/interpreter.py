@@ -1,0 +1,208 @@
+"""The compiled code that runs a program: binds arrays, then runs group after group of loops.
+
+A program is an array of words that :mod:`.program` writes. One call runs all of it, so between
+kernels there is no Python. Groups that are worth it go through the one parallel region; each task
+takes a share of a group's units, block after block.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .intrinsics import address_of, call_loop, helper, int64_at, offset, uint8_at, words
+
+# Words of a program's head; behind it, a record for each bound array, then one for each group.
+ARRAYS, GROUPS, TABLE, REGION, TASK, HEAD = range(6)
+
+# Words of the record of a bound array; sizes and then strides follow.
+SLOT, CHECKED, DIMENSIONS, DTYPE, ARRAY_HEAD = range(5)
+
+# Words of a group's record. A requirement has no units, and says where its condition is.
+(LENGTH, UNITS, BLOCK, TASKS, GRAIN, BASES, STAGES, SCRATCH, GROUP_HEAD) = range(9)
+CONDITION_PLACE, CONDITION_OFFSET, REQUIREMENT_HEAD = range(2, 5)
+
+# Words of a stage's record; then sizes, core sizes, core steps, and the operands' records.
+(STAGE_LENGTH, LOOP, MODE, OPERANDS, SIZES, CORES, CORE_STEPS, LIMIT, STAGE_HEAD) = range(9)
+
+# Words of an operand's record; a stride for each size follows.
+PLACE, OFFSET, STEP, LOCAL, OPERAND_HEAD = range(5)
+
+# What a loop's own dimension is: elements of adjacent units; the last size; units; the units are
+# rows of a matrix; units are rows of which the last is shorter.
+FLAT, INNER, ACROSS, MATRIX, CHUNKS = range(5)
+
+SCRATCH_PLACE = 2  # the entry of the table for memory that each task has its own of
+
+# Where things lie in CPython's and NumPy's objects, counted in words from the object's head.
+DATA, NDIM, SHAPE, STRIDES, _BASE, DESCRIPTION = range(6)
+
+
+@intrinsic
+def call_region(_context, region, task, descriptor, tasks):
+    """Calls the parallel region at an address."""
+
+    def codegen(context, builder, _signature, arguments):
+        word = ir.IntType(64)
+        function = ir.FunctionType(ir.VoidType(), [word] * 3).as_pointer()
+        builder.call(builder.inttoptr(arguments[0], function), arguments[1:])
+        return context.get_dummy_value()
+
+    return types.void(region, task, descriptor, tasks), codegen
+
+
+@helper
+def run_stage(stage, bases, start, count, index, scratch, frame):
+    """Runs one loop over a block of units."""
+    operands, sizes, mode = stage[OPERANDS], stage[SIZES], stage[MODE]
+    cores, core_steps = stage[CORES], stage[CORE_STEPS]
+    dims, steps, pointers, counter = frame, offset(frame, 16), offset(frame, 160), offset(frame, 208)
+    origin = offset(frame, 256)
+    inner = offset(stage, STAGE_HEAD)
+    fixed = offset(inner, sizes)
+    table = offset(fixed, cores + core_steps)
+    width = OPERAND_HEAD + sizes
+    for k in range(cores):
+        dims[1 + k] = fixed[k]
+    for k in range(core_steps):
+        steps[operands + k] = fixed[cores + k]
+    for k in range(operands):
+        entry = offset(table, k * width)
+        place = bases[entry[PLACE]] + entry[OFFSET]
+        if entry[LOCAL]:
+            place += index * scratch
+        else:
+            place += start * entry[STEP]
+        origin[k] = place
+        pointers[k] = place
+        if mode == FLAT:
+            steps[k] = entry[OPERAND_HEAD]
+        elif mode == INNER:
+            steps[k] = entry[OPERAND_HEAD + sizes - 1]
+        else:
+            steps[k] = entry[STEP]
+    if mode == FLAT:
+        dims[0] = min(count * inner[0], stage[LIMIT] - start * inner[0])
+        call_loop(stage[LOOP], pointers, dims, steps)
+        return
+    if mode == MATRIX:
+        dims[0], dims[1] = 1, count
+        call_loop(stage[LOOP], pointers, dims, steps)
+        return
+    if mode == CHUNKS:
+        whole = min(count, stage[LIMIT] // fixed[0] - start)
+        dims[0] = whole
+        call_loop(stage[LOOP], pointers, dims, steps)
+        if whole < count:
+            for k in range(operands):
+                pointers[k] = origin[k] + whole * table[k * width + STEP]
+            dims[0], dims[1] = 1, stage[LIMIT] % fixed[0]
+            call_loop(stage[LOOP], pointers, dims, steps)
+        return
+    # The remaining dimensions in turn: units are the slowest of them, or the loop's own.
+    last = sizes - 1 if mode == INNER else sizes
+    repeats = count if mode == INNER else 1
+    dims[0] = inner[sizes - 1] if mode == INNER else count
+    for k in range(last):
+        repeats *= inner[k]
+        counter[k] = 0
+    unit = 0
+    for _ in range(repeats):
+        for k in range(operands):
+            entry = offset(table, k * width)
+            place = origin[k]
+            if mode == INNER:
+                place += unit * entry[STEP]
+            for axis in range(last):
+                place += counter[axis] * entry[OPERAND_HEAD + axis]
+            pointers[k] = place
+        call_loop(stage[LOOP], pointers, dims, steps)
+        axis = last - 1
+        while axis >= 0:
+            counter[axis] += 1
+            if counter[axis] < inner[axis]:
+                break
+            counter[axis] = 0
+            axis -= 1
+        if axis < 0:
+            unit += 1
+
+
+@helper
+def share(group, index):
+    """One task's share of a group's units, block by block through all stages."""
+    bases = int64_at(group[BASES])
+    frame = words()
+    tasks, grain = group[TASKS], group[GRAIN]
+    parts = -(-group[UNITS] // grain)
+    start, end = parts * index // tasks * grain, parts * (index + 1) // tasks * grain
+    end = min(end, group[UNITS])
+    while start < end:
+        count = min(group[BLOCK], end - start)
+        stage = offset(group, GROUP_HEAD)
+        for _ in range(group[STAGES]):
+            run_stage(stage, bases, start, count, index, group[SCRATCH], frame)
+            stage = offset(stage, stage[STAGE_LENGTH])
+        start += count
+
+
+def run_share(descriptor, index):
+    """What the parallel region calls."""
+    share(int64_at(descriptor), index)
+
+
+@helper
+def bind_arrays(program, items, head, table):
+    """Notes where arrays lie; gives the number of the first that is not as expected, or 0."""
+    record = offset(program, HEAD)
+    for i in range(program[ARRAYS]):
+        array = int64_at(items[i] + head)
+        ndim = record[DIMENSIONS]
+        if record[CHECKED]:
+            if (array[NDIM] & 0xFFFFFFFF) != ndim or array[DESCRIPTION] != record[DTYPE]:
+                return i + 1
+            shape, strides = int64_at(array[SHAPE]), int64_at(array[STRIDES])
+            for k in range(ndim):
+                size = record[ARRAY_HEAD + k]
+                if shape[k] != size:
+                    return i + 1
+                if size > 1 and strides[k] != record[ARRAY_HEAD + ndim + k]:
+                    return i + 1
+        table[record[SLOT]] = array[DATA]
+        record = offset(record, ARRAY_HEAD + 2 * ndim)
+    return 0
+
+
+def run_program(descriptor, items, head, workers):
+    """Binds arrays and runs all groups.
+
+    ``items`` is the address of the objects of the arrays, 0 if they are bound already, ``head`` the
+    size of an object's head; with 0 ``workers`` nothing is run. Gives 0; or, before anything is run, the number of an array that is
+    not as expected; or minus the number of a requirement that did not hold.
+    """
+    program = int64_at(descriptor)
+    table = int64_at(program[TABLE])
+    record = offset(program, HEAD)
+    if items != 0:
+        wrong = bind_arrays(program, int64_at(items), head, table)
+        if wrong != 0 or workers == 0:
+            return wrong
+    for _ in range(program[ARRAYS]):
+        record = offset(record, ARRAY_HEAD + 2 * record[DIMENSIONS])
+    requirements = 0
+    for _ in range(program[GROUPS]):
+        if record[UNITS] == 0:
+            requirements += 1
+            if uint8_at(table[record[CONDITION_PLACE]] + record[CONDITION_OFFSET])[0] == 0:
+                return -requirements
+        else:
+            planned = record[TASKS]
+            record[TASKS] = min(planned, workers)
+            if record[TASKS] > 1:
+                call_region(program[REGION], program[TASK], address_of(record), record[TASKS])
+            else:
+                share(record, 0)
+            record[TASKS] = planned
+        record = offset(record, record[LENGTH])
+    return 0

@@ -1,0 +1,252 @@
+"""The backward of a compiled function: what forward saves for it, and the node that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from numtorch_kernels import memory
+from numtorch_kernels.copying import conversion_loop
+from numtorch_kernels.launches import Launch, Step, root_of
+from numtorch_kernels.program import Program, element_cost
+
+from ..autograd.calls import grad as gradients
+from ..autograd.graph import Grads, Node, edge_of, run_backward
+from ..autograd.mode import enable_grad, mode
+from ..autograd.saved import FREED
+from ..tensor import Tensor, wrap
+from .recording import Impure, Recorder
+from .sources import Source, Sources
+from .structure import tensors_in
+
+Array = np.ndarray[Any, Any]
+
+# Nanoseconds an element from which a value is rather saved than computed again: to write a float32
+# to memory and to read it takes as long on one core.
+DEAR = 0.9
+
+
+class Backward:
+    """The launches of a backward pass, and what they need of the forward pass."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        results: Sequence[Tensor],
+        sources: Sources,
+        inputs: Sequence[Array],
+        first_node: int,
+    ) -> None:
+        """Records the gradients of results that require grad, while launches are put off.
+
+        ``first_node`` is the number of the first node of the function's own graph.
+        """
+        self.forward = list(recorder.steps)
+        recorder.steps.clear()
+        self.results = [x for x in results if x.requires_grad]
+        self.seeds = [np.empty(x._array.shape, x._array.dtype) for x in self.results]
+        wanted = [s for s in sources.tensors if s.needs_grad]
+        self.spent = False  # whether the function itself has freed its graph
+        found = self._record(recorder, wanted, first_node)
+        pairs = [(s, g) for s, g in zip(wanted, found, strict=True) if g is not None]
+        self.wanted: list[Source] = [source for source, _ in pairs]
+        self.grads = [g._array for _, g in pairs]
+        self.kinds = [g.dtype for _, g in pairs]
+        self.steps: list[Step] = list(recorder.steps)
+        recorder.steps = list(self.forward)
+        self._divide({id(root_of(x)) for x in inputs})
+        self._inputs = [x for x in inputs if id(root_of(x)) in self._used]
+        self.input_places = [i for i, x in enumerate(inputs) if id(root_of(x)) in self._used]
+
+    def _record(
+        self, recorder: Recorder, wanted: Sequence[Source], first_node: int
+    ) -> list[Tensor | None]:
+        """The gradients of the wanted tensors, while launches are put off."""
+        pairs = zip(self.results, self.seeds, strict=True)
+        recorder.label = "backward"
+        try:
+            return run_backward(
+                [(edge_of(x), wrap(seed, x.dtype)) for x, seed in pairs],
+                retain_graph=True,
+                create_graph=False,
+                inputs=[source.tensor for source in wanted],
+                accumulate=False,
+                first_node=first_node,
+            )
+        except RuntimeError as error:
+            if str(error) != FREED:
+                raise
+            self.spent = True
+            recorder.steps.clear()
+            return [None] * len(wanted)
+        finally:
+            recorder.label = ""
+
+    def _divide(self, given: set[int]) -> None:
+        """Decides what is saved and what is computed again; the latter joins the steps."""
+        writers: dict[int, list[Launch]] = {}
+        for step in self.forward:
+            if isinstance(step, Launch):
+                for x in step.operands[step.loop.inputs :]:
+                    writers.setdefault(id(root_of(x)), []).append(step)
+        self._used = _read_first(self.steps)
+        self._used |= {id(root_of(x)) for x in self.grads}
+        if any(key in given and key in writers for key in self._used):
+            raise Impure("it changes an input that its backward needs")
+        wanted = {key for key in self._used if key in writers}
+        again: list[Launch] = []
+        self.saved: list[Array] = []
+        for key in wanted:
+            chain = _recomputed(key, writers, wanted)
+            if chain is None:
+                self.saved.append(_whole(key, writers[key]))
+            else:
+                again += chain
+        order = {id(step): place for place, step in enumerate(self.forward)}
+        again = list({id(step): step for step in again}.values())
+        self.steps = [*sorted(again, key=lambda step: order[id(step)]), *self.steps]
+        self._used |= _read_first(self.steps)
+
+    def finish(self, run: Callable[..., Any]) -> None:
+        """Makes the program; ``run`` is the function itself, for derivatives of higher order."""
+        self.targets = [(x.shape, x.dtype) for x in self.grads]
+        bound = [*self._inputs, *self.saved, *self.seeds]
+        outputs = [np.empty(x.shape, x.dtype) for x in self.grads]
+        copies = _copies(self.grads, outputs)
+        self.program = Program([*self.steps, *copies], bound, outputs)
+        self.run = run
+        self.seed_shapes = [(x.shape, x.dtype) for x in self.seeds]
+        self.count = len(self.results)
+        del self.forward, self.steps, self.grads, self.seeds, self._inputs
+
+    def link_first(self, arrays: tuple[Array, ...], call: tuple[Any, Any]) -> None:
+        """:meth:`link` for the recorded run itself, whose tensors are not kept any longer."""
+        wanted = tuple([source.tensor for source in self.wanted])
+        self.link(tuple(self.results), tuple(self.saved), wanted, arrays, call)
+        self.results, self.saved, self.wanted = [], [], []
+
+    def link(
+        self,
+        results: tuple[Tensor, ...],
+        saved: tuple[Array, ...],
+        wanted: tuple[Tensor, ...],
+        arrays: tuple[Array, ...],
+        call: tuple[Any, Any],
+    ) -> None:
+        """Makes results the outputs of a node."""
+        node = CompiledFunctionBackward(tuple([edge_of(x) for x in wanted]), len(results))
+        node.plan = self
+        kept = (*[arrays[place] for place in self.input_places], *saved)
+        node.kept = None if self.spent else kept
+        node.inputs = [(x, x._version) for x in wanted]
+        node.call = call
+        for output, result in enumerate(results):
+            result._node = node
+            result._output = output
+            result._needs_grad = True
+
+
+class CompiledFunctionBackward(Node):
+    """The node of a call of a compiled function."""
+
+    __slots__ = ("call", "inputs", "kept", "plan")
+    plan: Backward
+    kept: tuple[Array, ...] | None
+    inputs: list[tuple[Tensor, int]]
+    call: tuple[Any, Any]
+
+    def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
+        """The gradients of the inputs, by the compiled backward or through a graph of their own."""
+        if self.kept is None:
+            raise RuntimeError(FREED)
+        for tensor, version in self.inputs:
+            if tensor._version != version:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an "
+                    f"inplace operation: it is at version {tensor._version}; expected version "
+                    f"{version} instead."
+                )
+        if create_graph:
+            return self._differentiable(grads)
+        plan = self.plan
+        seeds = []
+        for g, (shape, kind) in zip(grads, plan.seed_shapes, strict=True):
+            array = np.zeros(shape, kind) if g is None else g._array
+            seeds.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+        outputs = [memory.empty(shape, kind) for shape, kind in plan.targets]
+        status = plan.program.run((*self.kept, *seeds, *outputs))
+        if status:
+            raise RuntimeError("a gradient has another shape or dtype than its tensor")
+        return [wrap(x, kind) for x, kind in zip(outputs, plan.kinds, strict=True)]
+
+    def _differentiable(self, grads: Grads) -> Sequence[Tensor | None]:
+        """The gradients of the same results computed once more, as differentiable tensors."""
+        args, kwargs = self.call
+        with enable_grad():
+            again = [x for x in tensors_in(self.plan.run(*args, **kwargs)) if x.requires_grad]
+        pairs = [(x, g) for x, g in zip(again, grads, strict=True) if g is not None]
+        found = gradients(
+            [x for x, _ in pairs],
+            [x for x, _ in self.inputs],
+            [g for _, g in pairs],
+            create_graph=mode.recording,
+            allow_unused=True,
+        )
+        return list(found)
+
+    def release(self) -> None:
+        """Lets go of what was saved."""
+        self.kept = None
+
+
+def _copies(arrays: Sequence[Array], outputs: Sequence[Array]) -> list[Step]:
+    """Launches that copy gradients to arrays that every call makes anew."""
+    return [Launch(conversion_loop(x.dtype, x.dtype), (x, out), "") for x, out in zip(arrays, outputs, strict=True)]
+
+
+def _read_first(steps: Sequence[Step]) -> set[int]:
+    """The ids of memory that launches read before they write it."""
+    written: set[int] = set()
+    read: set[int] = set()
+    for step in steps:
+        if not isinstance(step, Launch):
+            read.add(id(root_of(step.condition)))
+            continue
+        count = len(step.operands) if step.loop.updates else step.loop.inputs
+        read |= {id(root_of(x)) for x in step.operands[:count]} - written
+        written |= {id(root_of(x)) for x in step.operands[step.loop.inputs :]}
+    return read
+
+
+def _recomputed(
+    key: int, writers: dict[int, list[Launch]], wanted: set[int]
+) -> list[Launch] | None:
+    """The launches that compute memory again from what backward has anyway; None if they cost."""
+    if len(writers[key]) != 1:
+        return None
+    (launch,) = writers[key]
+    if launch.loop.expressions is None or element_cost(launch.loop) > DEAR:
+        return None
+    chain = [launch]
+    for x in launch.operands[: launch.loop.inputs]:
+        other = id(root_of(x))
+        if other not in writers or other in wanted:
+            continue
+        before = _recomputed(other, writers, wanted)
+        if before is None:
+            return None
+        chain = [*before, *chain]
+    return chain
+
+
+def _whole(key: int, launches: Sequence[Launch]) -> Array:
+    """The largest array over a piece of memory that launches write."""
+    found = [
+        x
+        for launch in launches
+        for x in launch.operands[launch.loop.inputs :]
+        if id(root_of(x)) == key
+    ]
+    return max(found, key=lambda x: x.nbytes)

@@ -1,0 +1,76 @@
+"""Which memory someone else than a queue of launches refers to, by CPython's reference counts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from numtorch_kernels import memory
+from numtorch_kernels.launches import Launch, Step, root_of
+
+Array = np.ndarray[Any, Any]
+
+
+def operands_of(steps: Sequence[Step]) -> Iterator[Array]:
+    """All arrays that steps use."""
+    for step in steps:
+        if isinstance(step, Launch):
+            yield from step.operands
+        else:
+            yield step.condition
+
+
+def written_roots(steps: Sequence[Step]) -> dict[int, Array]:
+    """The memory that launches write to, by id."""
+    found = {}
+    for step in steps:
+        if isinstance(step, Launch):
+            for array in step.operands[step.loop.inputs :]:
+                root = root_of(array)
+                found[id(root)] = root
+    return found
+
+
+def _references(objects: dict[int, Array]) -> dict[int, int]:
+    return {key: sys.getrefcount(array) for key, array in objects.items()}
+
+
+def _own_references() -> int:
+    alone = np.empty(0)
+    objects = {id(alone): alone}
+    key = id(alone)
+    del alone
+    return _references(objects)[key]
+
+
+_OWN = _own_references()
+
+
+def alive(steps: Sequence[Step]) -> set[int]:
+    """The ids of the memory that someone else than the steps refers to."""
+    slots: dict[int, int] = {}
+    objects: dict[int, Array] = {}
+    for array in operands_of(steps):
+        slots[id(array)] = slots.get(id(array), 0) + 1
+        objects[id(array)] = array
+    array = None
+    pending = list(objects.values())
+    while pending:
+        view = pending.pop()
+        base = view.base
+        if isinstance(base, np.ndarray):
+            slots[id(base)] = slots.get(id(base), 0) + 1
+            if id(base) not in objects:
+                objects[id(base)] = base
+                pending.append(base)
+    view = base = None
+    found = set()
+    counts = _references(objects)
+    pooled = memory.pooled_ids()
+    for key, count in counts.items():
+        if count - _OWN - slots[key] - (key in pooled) > 0:
+            found.add(id(root_of(objects[key])))
+    return found

@@ -1,0 +1,250 @@
+"""A recorded run as code: checks, one native call, and what the run did to tensors besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from numtorch_kernels.build import define
+from numtorch_kernels.launches import Step, root_of
+from numtorch_kernels.program import Program
+
+from ..autograd.mode import mode
+from ..dtype import get_default_dtype
+from ..nn.members import Members
+from ..tensor import Tensor, Version
+from .backward import Backward
+from .memory import Results
+from .recording import Change, Impure
+from .sources import Source, Sources
+from .structure import code_of
+
+Array = np.ndarray[Any, Any]
+
+MISS = object()
+"""What a replay gives for a call that it was not made for."""
+
+FAILED = object()
+"""What it gives where values are not as they must be; nothing was changed."""
+
+
+class Recorded:
+    """What a run left behind: launches, changes, a result; and what it started from."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        steps: list[Step],
+        refreshed: list[tuple[Array, Callable[[], Any]]],
+        changes: list[Change],
+        optimizers: list[tuple[Any, int]],
+        result: Any,
+        results: list[Tensor],
+    ) -> None:
+        self.sources = sources
+        self.steps = steps
+        self.refreshed = refreshed
+        self.changes = changes
+        self.optimizers = optimizers
+        self.result = result
+        self.results = results
+        self.inputs = inputs_of(sources)
+        self._refuse_shared_memory()
+
+    def _refuse_shared_memory(self) -> None:
+        seen: dict[int, int] = {}
+        for _, array in self.inputs:
+            root = id(root_of(array))
+            if seen.setdefault(root, id(array)) != id(array):
+                raise Impure("tensors that it uses share memory")
+        for tensor in self.results:
+            if id(root_of(tensor._array)) in seen and not self.source_of(tensor):
+                raise Impure("it gives a view of a tensor that it was given")
+
+    def source_of(self, tensor: Tensor) -> Source | None:
+        """The source that a tensor of the result is."""
+        for source in self.sources.tensors:
+            if source.tensor is tensor:
+                return source
+        return None
+
+    def new_arrays(self) -> list[Array]:
+        """The arrays of the results, and of what tensors are changed to."""
+        found = [x._array for x in self.results if self.source_of(x) is None]
+        for change in self.changes:
+            if change.what == "array":
+                found.append(change.value)
+            elif change.what == "grad" and change.value is not None:
+                found.append(change.value._array)
+        return found
+
+
+def inputs_of(sources: Sources) -> list[tuple[str, Array]]:
+    """The code of each array that a run starts from, and the array; each array once."""
+    found: dict[int, tuple[str, Array]] = {}
+    for source in sources.tensors:
+        found.setdefault(id(source.array), (f"{source.name}._array", source.array))
+    for name, array in sources.arrays:
+        found.setdefault(id(array), (name, array))
+    return list(found.values())
+
+
+class Replay:
+    """Does again what a recorded run did, for arguments like those of that run."""
+
+    def __init__(
+        self,
+        recorded: Recorded,
+        backward: Backward | None = None,
+    ) -> None:
+        self._recorded = recorded
+        self._names: dict[str, Any] = dict(recorded.sources.names)
+        self._bound: dict[int, str] = {}
+        self._results = Results(recorded.steps, self._bind)
+        self._backward = backward
+        effects = self._effects()
+        result = self._result()
+        inputs = [array for _, array in recorded.inputs]
+        self.program = Program(recorded.steps, inputs, self._results.bound)
+        self.first_arrays: tuple[Array, ...] = (*inputs, *self._results.bound)
+        self.source = self._code(effects, result)
+        self._names |= {
+            "mode": mode,
+            "MISS": MISS,
+            "FAILED": FAILED,
+            "Tensor": Tensor,
+            "new": object.__new__,
+            "Members": Members,
+            "get_default_dtype": get_default_dtype,
+            "program": self.program,
+            "lock": self.program.lock,
+            "changes": [Members.changes],
+        }
+        self.call: Callable[[tuple[Any, ...], dict[str, Any]], Any] = define(
+            self.source, "replay", self._names
+        )
+        del self._recorded, self._results, self._backward, self._bound
+
+    def take_first_arrays(self) -> tuple[Array, ...]:
+        """The arrays of the recorded run, which are not kept any longer."""
+        arrays = self.first_arrays
+        self.first_arrays: tuple[Array, ...] = ()
+        return arrays
+
+    def _bind(self, value: Any) -> str:
+        """A name for an object in the code."""
+        name = self._bound.get(id(value))
+        if name is None:
+            name = self._bound[id(value)] = f"r{len(self._names)}"
+            self._names[name] = value  # which keeps its id its own
+        return name
+
+    # ------------------------------------------------------------------ after the native call
+
+    def _effects(self) -> list[str]:
+        lines = []
+        for source, what, value in self._recorded.changes:
+            name = source.name
+            if what == "array":
+                lines.append(f"{name}._array = {self._results.variable(value)}")
+            elif what == "version":
+                counter = f"{name}._version_counter"
+                lines.append(f"if {counter} is None: {counter} = {self._bind(Version)}()")
+                lines.append(f"{counter}.number += {value}")
+            elif value is None:
+                lines.append(f"{name}._grad = None")
+            else:
+                lines += self._new_tensor("g", value)
+                lines.append(f"{name}._grad = g")
+        for optimizer, taken in self._recorded.optimizers:
+            lines.append(f"{self._bind(optimizer)}._steps_taken += {taken}")
+        return lines
+
+    def _new_tensor(self, name: str, like: Tensor) -> list[str]:
+        return [
+            f"{name} = new(Tensor)",
+            f"{name}._array = {self._results.variable(like._array)}",
+            f"{name}.dtype = {self._bind(like.dtype)}",
+        ]
+
+    def _result(self) -> list[str]:
+        """The code that makes the result, its last line an expression."""
+        lines: list[str] = []
+        made: dict[int, str] = {}
+        for tensor in self._recorded.results:
+            if id(tensor) not in made and self._recorded.source_of(tensor) is None:
+                made[id(tensor)] = name = f"y{len(made)}"
+                lines += self._new_tensor(name, tensor)
+        if self._backward is not None:
+            linked = [made[id(x)] for x in self._backward.results]
+            saved = [self._results.variable(x) for x in self._backward.saved]
+            wanted = [source.name for source in self._backward.wanted]
+            tuples = ", ".join(f"({''.join(x + ', ' for x in each)})" for each in (linked, saved, wanted))
+            lines.append(f"{self._bind(self._backward.link)}({tuples}, arrays, (args, kwargs))")
+
+        def code(tensor: Tensor) -> str:
+            source = self._recorded.source_of(tensor)
+            return made[id(tensor)] if source is None else source.name
+
+        return [*lines, code_of(self._recorded.result, code, self._bind)]
+
+    # ------------------------------------------------------------------ the function
+
+    def _code(self, effects: Sequence[str], result: Sequence[str]) -> str:
+        sources = self._recorded.sources
+        *made, value = result
+        arrays = [code for code, _ in self._recorded.inputs] + self._results.names
+        dtype = self._bind(get_default_dtype())
+        checks = [
+            f"if mode.recording is not {mode.recording} or mode.anomaly: return None",
+            f"if get_default_dtype() is not {dtype}: return None",
+            *sources.lines,
+        ]
+        if sources.settled:
+            checks.append("if Members.changes != changes[0]:")
+            checks += [f"    {line}" for line in sources.settled]
+            checks.append("    changes[0] = Members.changes")
+        checks += sources.checks
+        body = [
+            *self._results.lines,
+            f"arrays = ({''.join(each + ', ' for each in arrays)})",
+            *self._native(),
+            *effects,
+            *made,
+            f"return {value}",
+        ]
+        return "\n".join(
+            [
+                "def replay(args, kwargs):",
+                "    try:",
+                *[f"        {line.replace('return None', 'return MISS')}" for line in checks],
+                "    except (AttributeError, IndexError, KeyError, TypeError):",
+                "        return MISS",
+                *[f"    {line}" for line in body],
+            ]
+        )
+
+    def _native(self) -> list[str]:
+        """The native call; what is refreshed is so once it is sure that it will happen."""
+        refreshed = self._recorded.refreshed
+        lines = ["with lock:"]
+        if self.program.initial:
+            lines.append("    program.restore()")
+        if refreshed:
+            lines.append("    if program.bind(arrays): return MISS")
+            lines += [
+                f"    {self._bind(array)}[...] = {self._bind(numbers)}()"
+                for array, numbers in refreshed
+            ]
+        if self.program.is_short:
+            function, address, items, head = self.program.short_call()
+            self._names["native"] = function
+            call = f"native({address}, id(arrays) + {items}, {head}, 1)"
+        else:
+            call = "program.enter(arrays)"
+        lines.append(f"    status = {call}")
+        lines.append("if status: return MISS if status > 0 else FAILED")
+        return lines
+
