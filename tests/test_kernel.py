@@ -5,6 +5,7 @@ import functools
 import math
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -94,6 +95,20 @@ def skipping(x):
     return total * x
 
 
+def continued(x, y):
+    total = x
+    for k in range(3):
+        if x > k:
+            total += 1
+            continue
+        if y > 0:
+            return total * y
+        total += y
+        if y < -1:
+            break
+    return total - x * x
+
+
 def nested(x, y):
     total = 0.0
     for i in range(3):
@@ -155,6 +170,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
     "newton": (newton, 1),
     "escape": (escape, 2),
     "skipping": (skipping, 1),
+    "continued": (continued, 2),
     "nested": (nested, 2),
     "logic": (logic, 2),
     "helped": (helped, 2),
@@ -490,6 +506,21 @@ def test_derivatives_by_hand() -> None:
     def doubled(x, w):
         return 2 * through(x) * w + x
 
+    @numtorch.kernel
+    def zero(x):
+        return 0.0
+
+    zero.derivative(x=lambda g, x: 5 * x * g)
+
+    @numtorch.kernel
+    def zeros(x):
+        return zero(x) + zero(x * x)
+
+    (g,) = grad(zeros(x).sum(), x)
+    np.testing.assert_allclose(
+        g.numpy(), 5 * x.detach().numpy() + 10 * x.detach().numpy() ** 3, 1e-6
+    )
+
     (g,) = grad(doubled(x, 3.0).sum(), x)  # the derivative holds within other kernels, too
     assert g.tolist() == [7, 7]
 
@@ -646,6 +677,17 @@ def two_results(x):
     return x, x
 
 
+def mixed(x):
+    return (x, x) if x > 0 else x
+
+
+def loops_in_loops(x):
+    for _ in range(200):
+        for _ in range(100):
+            x = x / 2
+    return x
+
+
 def of_text(x):
     return x * "a"
 
@@ -676,6 +718,8 @@ AT_FIRST_USE = {
     half_assigned: ("y has no value", "return y"),
     endless_recursion: ("call themselves", "return endless_recursion(x - 1)"),
     two_results: ("one number, not a tuple", "def two_results(x):"),
+    mixed: ("not of one kind", "return (x, x) if x > 0 else x"),
+    loops_in_loops: ("at most 2048 turns in all", "for _ in range(100):"),
     of_text: ("not with 'a'", 'return x * "a"'),
     of_a_tensor: ("not with a Tensor", "return x * ONES"),
     with_domain_error: ("math domain error", "return x * math.log(-1.0)"),
@@ -700,11 +744,17 @@ def test_a_refusal_in_a_helper_names_the_helper() -> None:
     assert str(caught.value).endswith(_named(unknown_call, "return math.gamma(x)"))
 
 
-def test_what_cannot_be_a_kernel() -> None:
+def test_what_cannot_be_a_kernel(tmp_path: Path) -> None:
     space: dict[str, Any] = {}
     exec("def typed(x):\n    return x", space)
     with pytest.raises(OSError, match="the source of typed is not available"):
         numtorch.kernel(space["typed"])
+    path = tmp_path / "edited.py"
+    path.write_text("def edited(x):\n    return x + 1\n")
+    exec(compile(path.read_text(), path, "exec"), space)
+    path.write_text("def edited(x):\n    return x + 2\n")
+    with pytest.raises(OSError, match="was changed after it had been read"):
+        numtorch.kernel(space["edited"])
     for wrong in (math.exp, 3, functools.partial(swish, 1)):
         with pytest.raises(TypeError, match="made of a Python function"):
             numtorch.kernel(wrong)  # type: ignore[arg-type]

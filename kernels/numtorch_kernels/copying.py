@@ -179,7 +179,7 @@ def cat(arrays: Sequence[Array], axis: int, out: Array) -> Array:
 
 def flip(x: Array, axes: tuple[int, ...]) -> Array:
     """A copy whose elements stand in reverse order along the axes."""
-    return contiguous(np.flip(x, axes))
+    return contiguous(np.flip(x, axes) if x.ndim else x)  # of no axes, flip gives a number
 
 
 def roll(x: Array, shifts: Sequence[int], axes: Sequence[int]) -> Array:

@@ -38,6 +38,9 @@ SCRATCH_PLACE = 2  # the entry of the table for memory that each task has its ow
 # Where things lie in CPython's and NumPy's objects, counted in words from the object's head.
 DATA, NDIM, SHAPE, STRIDES, _BASE, DESCRIPTION = range(6)
 
+# The word of a dtype's object that says what it is: all but a byte of flags.
+KIND_WORD, KIND_MASK = 1, ~0xFF000000
+
 
 @intrinsic
 def call_region(_context, region, task, descriptor, tasks):
@@ -160,7 +163,8 @@ def bind_arrays(program, items, head, table):
         array = int64_at(items[i] + head)
         ndim = record[DIMENSIONS]
         if record[CHECKED]:
-            if (array[NDIM] & 0xFFFFFFFF) != ndim or array[DESCRIPTION] != record[DTYPE]:
+            kind = int64_at(array[DESCRIPTION] + head)[1] & KIND_MASK
+            if (array[NDIM] & 0xFFFFFFFF) != ndim or kind != record[DTYPE]:
                 return i + 1
             shape, strides = int64_at(array[SHAPE]), int64_at(array[STRIDES])
             for k in range(ndim):

@@ -108,10 +108,18 @@ def outer_shape(loop: Loop, operands: Sequence[Array]) -> tuple[Shape, dict[str,
     return np.broadcast_shapes(*shapes), sizes
 
 
+def base_of(array: Array) -> Array | None:
+    """The array that an array is a view of; NumPy's ``as_strided`` puts an object in between."""
+    base: Any = array.base
+    if base is not None and not isinstance(base, np.ndarray):
+        base = getattr(base, "base", None)
+    return base if isinstance(base, np.ndarray) else None
+
+
 def root_of(array: Array) -> Array:
     """The array that owns the memory, or is the first that refers to it."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
+    while (base := base_of(array)) is not None:
+        array = base
     return array
 
 

@@ -103,9 +103,13 @@ def result(shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array
     pattern = next((x for x in inputs if x.shape == shape and not x.flags.c_contiguous), None)
     if pattern is None or any(x.shape == shape and x.flags.c_contiguous for x in inputs):
         return memory.empty(shape, dtype)
-    order = memory_order(pattern)
+    return ordered(shape, dtype, memory_order(pattern))
+
+
+def ordered(shape: Shape, dtype: np.dtype[Any], order: Sequence[int]) -> Array:
+    """An uninitialised array whose axes lie in memory in an order, the slowest first."""
     packed = memory.empty(tuple(shape[axis] for axis in order), dtype)
-    return packed.transpose(np.argsort(order))
+    return packed if list(order) == sorted(order) else packed.transpose(np.argsort(order))
 
 
 def memory_order(array: Array) -> list[int]:

@@ -125,7 +125,7 @@ class Arithmetic:
 
     def where(self, condition: Expr, a: Any, b: Any) -> Any:
         """The value of a branch: a where the condition holds, else b."""
-        if a is b or (not isinstance(a, Expr) and type(a) is type(b) and bool(a == b)):
+        if a is b or (not isinstance(a, Expr) and type(a) is type(b) and repr(a) == repr(b)):
             return a
         if _truths(a, b):
             return s.where(condition, self.symbol(a), self.symbol(b))

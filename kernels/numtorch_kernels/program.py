@@ -268,9 +268,8 @@ class Program:
         if threaded and threads.concurrency() > 1:
             words[I.REGION], words[I.TASK] = threads.region_address(), _share_address()
         for slot, array in enumerate(bound):
-            words += [_PLACES + slot, slot < self.checked, array.ndim, id(array.dtype)]
+            words += [_PLACES + slot, slot < self.checked, array.ndim, _kind(array.dtype)]
             words += [*array.shape, *array.strides]
-            self._keep.append(array.dtype)
         for record in records:
             if record[I.UNITS]:
                 record[I.BASES] = table
@@ -319,6 +318,12 @@ class Program:
             return _releasing_entry()(self.address, items, _OBJECT_HEAD, 1)
         with threads.admission() as workers:
             return _releasing_entry()(self.address, items, _OBJECT_HEAD, workers)
+
+
+def _kind(dtype: np.dtype[Any]) -> int:
+    """What the interpreter finds in the object of a dtype."""
+    word = ctypes.c_int64.from_address(id(dtype) + _OBJECT_HEAD + 8 * I.KIND_WORD)
+    return word.value & I.KIND_MASK
 
 
 def _covered(x: Operand, written: Sequence[Operand]) -> bool:

@@ -22,6 +22,7 @@ from .meanings import MEANINGS, OPERATORS, STRUCTURAL, Arithmetic, known, symbol
 from .source import Source
 
 MOST_TURNS = 256  # of one loop: each is compiled by itself
+MOST_IN_ALL = 2048  # turns of all loops of a function, which take some 20 seconds to compile
 DEEPEST = 16  # calls within calls, beyond which functions are taken to call themselves
 
 Variables = dict[str, Any]
@@ -37,7 +38,7 @@ class Exit:
 
 
 class Undecided:
-    """A variable that has a value on some of the paths that lead to a place."""
+    """What a variable is where some path that leads there gives it no value to choose."""
 
 
 class ScalarFunction:
@@ -47,6 +48,8 @@ class ScalarFunction:
         self.function = function
         self._sources: dict[FunctionType, Source] = {}
         self._values: dict[tuple[FunctionType, str], Any] = {}
+        self._attributes: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self.turns = 0  # of loops, in the evaluation that goes on
         self.source(function)
 
     def source(self, function: FunctionType) -> Source:
@@ -62,8 +65,15 @@ class ScalarFunction:
         """The value of a name that a function does not assign; KeyError if it has none."""
         key = (function, name)
         if key not in self._values:
-            self._values[key] = _outer_value(function, name)
+            self._values[key] = _frozen(_outer_value(function, name))
         return self._values[key]
+
+    def attribute(self, owner: Any, name: str) -> Any:
+        """The value of an attribute of something outside the function."""
+        key = (id(owner), name)
+        if key not in self._attributes:
+            self._attributes[key] = (owner, _frozen(getattr(owner, name)))
+        return self._attributes[key][1]
 
     def evaluate(
         self, arguments: Sequence[Any], at: Arithmetic, notes: Any = None, depth: int = 0
@@ -73,6 +83,7 @@ class ScalarFunction:
         Calls of an object that has a method ``__inline__`` are left to it: it gets the calling
         :class:`Body`, which holds ``notes``, the arguments and those by keyword.
         """
+        self.turns = 0
         result = Body(self, self.function, at, notes, depth).run(arguments, {})
         if not isinstance(result, Expr | bool | int | float):
             source = self.source(self.function)
@@ -90,6 +101,13 @@ def _outer_value(function: FunctionType, name: str) -> Any:
             raise KeyError(name) from None
     space = function.__globals__ if name in function.__globals__ else vars(builtins)
     return space[name]
+
+
+def _frozen(value: Any) -> Any:
+    """A value from outside, as a number or a tuple of numbers if it is something like that."""
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        value = value.tolist()
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def _article(value: Any) -> str:
@@ -174,7 +192,12 @@ class Body:
     """
 
     def __init__(
-        self, whole: ScalarFunction, function: FunctionType, at: Arithmetic, notes: Any, depth: int = 0
+        self,
+        whole: ScalarFunction,
+        function: FunctionType,
+        at: Arithmetic,
+        notes: Any,
+        depth: int = 0,
     ) -> None:
         self.whole = whole
         self.function = function
@@ -189,7 +212,7 @@ class Body:
         bound = signature.bind(*arguments, **named)
         bound.apply_defaults()
         tree = self.source.tree
-        given = {name: self.usable(tree, value) for name, value in bound.arguments.items()}
+        given = {name: self.usable(tree, _frozen(x)) for name, x in bound.arguments.items()}
         exits = self.block(self.source.body, given)
         if not _leaves(exits):
             last = self.source.body[-1]
@@ -197,7 +220,7 @@ class Body:
         result = exits[-1].payload
         for each in reversed(exits[:-1]):
             result = self.choose(each.condition, each.payload, result)
-        return result
+        return self.chosen(tree, result)
 
     def refuse(self, node: ast.AST, what: str) -> NoReturn:
         """Raises the error for something in this function."""
@@ -240,6 +263,12 @@ class Body:
         if isinstance(a, Expr | bool | int | float) and isinstance(b, Expr | bool | int | float):
             return self.at.where(condition, a, b)
         return Undecided()
+
+    def chosen(self, node: ast.AST, value: Any) -> Any:
+        """A value that was chosen from two; refused if that was impossible."""
+        if isinstance(value, Undecided):
+            self.refuse(node, "the values of two branches are not of one kind")
+        return value
 
     def absorb(
         self, kind: str, exits: list[Exit], variables: Variables | None
@@ -342,6 +371,9 @@ class Body:
         ended: Variables | None = dict(variables)
         for item in self.items(node, variables):
             assert ended is not None
+            self.whole.turns += 1
+            if self.whole.turns > MOST_IN_ALL:
+                self.refuse(node, f"the loops of a kernel have at most {MOST_IN_ALL} turns in all")
             self.assign(node.target, item, ended)
             exits = self.block(node.body, ended)
             ended, exits = self.absorb("continue", exits, None if _leaves(exits) else ended)
@@ -387,14 +419,10 @@ class Body:
         owner = self.visit(node.value, variables)
         if isinstance(owner, Expr | bool | int | float | tuple):
             self.refuse(node, f"a number's attribute {node.attr!r} is not supported in a kernel")
-        return self.usable(node, getattr(owner, node.attr))
+        return self.usable(node, self.whole.attribute(owner, node.attr))
 
     def usable(self, node: ast.AST, value: Any) -> Any:
-        """A value from outside, as numbers where it consists of them."""
-        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
-            value = value.tolist()
-        if isinstance(value, list | tuple):
-            return tuple(self.usable(node, each) for each in value)
+        """A value from outside, unless it is one that there is no use for."""
         if isinstance(value, str | bytes | complex | dict | set | None):
             self.refuse(node, f"a kernel computes with numbers, not with {_article(value)}")
         return value
@@ -423,7 +451,7 @@ class Body:
         if not isinstance(condition, Expr):
             return self.visit(node.body if condition else node.orelse, variables)
         a, b = self.visit(node.body, variables), self.visit(node.orelse, variables)
-        return self.choose(condition, a, b)
+        return self.chosen(node, self.choose(condition, a, b))
 
     def truth(self, node: ast.expr, variables: Variables) -> Any:
         """The truth value of an expression: a symbol, or known."""
@@ -444,7 +472,8 @@ class Body:
                 join = self.at.either if stops else self.at.both
                 value = join(value, self.at.truth(other))
             else:
-                value = self.choose(truth, *((value, other) if stops else (other, value)))
+                pair = (value, other) if stops else (other, value)
+                value = self.chosen(node, self.choose(truth, *pair))
         return value
 
     def _UnaryOp(self, node: ast.UnaryOp, variables: Variables) -> Any:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -43,30 +43,46 @@ class Source:
 
 def _read(function: FunctionType) -> tuple[list[str], Definition]:
     """The lines of a function's file, and the function's syntax tree."""
-    name = function.__qualname__
+    code = function.__code__
     try:
         lines, _ = inspect.findsource(function)
-        found = list(_candidates(_parsed("".join(lines)), function.__code__))
+        text = "".join(lines)
+        found = list(_candidates(_parsed(text), code))
+        if len(found) > 1:
+            found = [node for node in found if _holds(node, code)]
+        if len(found) != 1:
+            raise OSError(f"it is not in line {code.co_firstlineno} of {code.co_filename}")
+        if _fingerprint(code) not in _fingerprints(text, code.co_filename):
+            raise OSError(f"{code.co_filename} was changed after it had been read")
     except (OSError, SyntaxError, IndexError) as error:
+        name = function.__qualname__
         raise OSError(
-            f"the source of {name} is not available, and a kernel is compiled from it: define "
-            f"{name} in a file or a notebook ({error})"
+            f"the source of {name} is not available, and a kernel is made from it: define {name} "
+            f"in a file or a notebook ({error})"
         ) from None
-    if len(found) > 1:
-        exact = [node for node in found if _holds(node, function.__code__)]
-        found = exact or found
-    if len(found) != 1:
-        many = "several functions" if found else "no function"
-        raise OSError(
-            f"the source of {name} is not available: {many} like it in line "
-            f"{function.__code__.co_firstlineno} of {function.__code__.co_filename}"
-        )
     return lines, found[0]
 
 
 @lru_cache(maxsize=16)
 def _parsed(text: str) -> ast.Module:
     return ast.parse(text)
+
+
+@lru_cache(maxsize=16)
+def _fingerprints(text: str, filename: str) -> frozenset[tuple[Any, ...]]:
+    """What the functions in a file do, and where they stand."""
+    pending = [compile(_parsed(text), filename, "exec", dont_inherit=True)]
+    found = set()
+    while pending:
+        code = pending.pop()
+        found.add(_fingerprint(code))
+        pending += [each for each in code.co_consts if isinstance(each, CodeType)]
+    return frozenset(found)
+
+
+def _fingerprint(code: CodeType) -> tuple[Any, ...]:
+    constants = tuple(repr(each) for each in code.co_consts if not isinstance(each, CodeType))
+    return (code.co_firstlineno, code.co_code, constants, code.co_names, code.co_varnames)
 
 
 def _candidates(tree: ast.Module, code: CodeType) -> Iterator[Definition]:
@@ -79,8 +95,7 @@ def _candidates(tree: ast.Module, code: CodeType) -> Iterator[Definition]:
             first = min(each.lineno for each in (node, *node.decorator_list))
         else:
             continue
-        arguments = node.args
-        names = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
+        names = [each.arg for each in (*node.args.posonlyargs, *node.args.args)]
         count = code.co_argcount
         if (name, first, names) == (code.co_name, code.co_firstlineno, [*code.co_varnames[:count]]):
             yield node

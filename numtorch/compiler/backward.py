@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import memory
 from numtorch_kernels.copying import conversion_loop
+from numtorch_kernels.layout import memory_order, ordered, result
 from numtorch_kernels.launches import Launch, Step, root_of
 from numtorch_kernels.program import Program, element_cost
 
@@ -111,11 +111,11 @@ class Backward:
 
     def finish(self, run: Callable[..., Any]) -> None:
         """Makes the program; ``run`` is the function itself, for derivatives of higher order."""
-        self.targets = [(x.shape, x.dtype) for x in self.grads]
         bound = [*self._inputs, *self.saved, *self.seeds]
-        outputs = [np.empty(x.shape, x.dtype) for x in self.grads]
+        outputs = [result(x.shape, x.dtype, (x,)) for x in self.grads]
         copies = _copies(self.grads, outputs)
         self.program = Program([*self.steps, *copies], bound, outputs)
+        self.targets = [(x.shape, x.dtype, memory_order(x)) for x in outputs]
         self.run = run
         self.seed_shapes = [(x.shape, x.dtype) for x in self.seeds]
         self.count = len(self.results)
@@ -175,7 +175,7 @@ class CompiledFunctionBackward(Node):
         for g, (shape, kind) in zip(grads, plan.seed_shapes, strict=True):
             array = np.zeros(shape, kind) if g is None else g._array
             seeds.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
-        outputs = [memory.empty(shape, kind) for shape, kind in plan.targets]
+        outputs = [ordered(*target) for target in plan.targets]
         status = plan.program.run((*self.kept, *seeds, *outputs))
         if status:
             raise RuntimeError("a gradient has another shape or dtype than its tensor")

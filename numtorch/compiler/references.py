@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import memory
-from numtorch_kernels.launches import Launch, Step, root_of
+from numtorch_kernels.launches import Launch, Step, base_of, root_of
 
 Array = np.ndarray[Any, Any]
 
@@ -60,8 +60,8 @@ def alive(steps: Sequence[Step]) -> set[int]:
     pending = list(objects.values())
     while pending:
         view = pending.pop()
-        base = view.base
-        if isinstance(base, np.ndarray):
+        base = base_of(view)
+        if base is not None:
             slots[id(base)] = slots.get(id(base), 0) + 1
             if id(base) not in objects:
                 objects[id(base)] = base

@@ -99,10 +99,12 @@ class _Pass:
     # ------------------------------------------------------------------ the expression
 
     def _operands(self, node: Expr) -> tuple[Any, ...]:
-        if id(node) in self.leaves or node.name == "constant":
+        if id(node) in self.leaves:
             return ()
         call = self.calls.get(id(node))
-        return node.arguments if call is None else call.operands
+        if call is not None:
+            return call.operands
+        return () if node.name == "constant" else node.arguments
 
     def _ordered(self) -> list[Expr]:
         """The nodes, each after its operands."""
