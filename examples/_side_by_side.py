@@ -1,11 +1,12 @@
-"""What the examples share: their options, and running one function on two libraries."""
+"""What the examples share: their options, and running one function in several ways."""
 
 import argparse
 import importlib.util
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: the losses, the fitted weights, and the seconds that each step took."""
+    """One training run: the losses, the fitted weights, and the seconds that each step took.
+
+    ``kernels`` says what the step was compiled to, if it was.
+    """
 
     losses: np.ndarray
     weights: np.ndarray
     seconds: np.ndarray
+    kernels: str = field(default="", kw_only=True)
 
     def __str__(self) -> str:
         """Total time, and apart from it the first step, which loads or compiles kernels."""
@@ -39,6 +44,11 @@ def parser(description: str, steps: int, unit: str) -> argparse.ArgumentParser:
         choices=["numtorch", "torch"],
         default="numtorch",
         help="torch: run the same on PyTorch afterwards, and compare",
+    )
+    options.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the training step; run the same eagerly afterwards, and compare",
     )
     options.add_argument("--output-dir", type=Path, default=Path("figures"), help="for the PNG")
     options.add_argument(
@@ -68,13 +78,63 @@ def largest_relative_difference(actual: np.ndarray, expected: np.ndarray) -> flo
     return float(np.max(np.abs(actual[:common] / expected[:common] - 1)))
 
 
-def print_comparison(numtorch: Run, torch: Run) -> None:
-    """Print both times and how far apart the results are."""
-    print(f"numtorch: {numtorch}")
-    print(f"PyTorch:  {torch}")
-    losses = largest_relative_difference(numtorch.losses, torch.losses)
-    weights = np.max(np.abs(numtorch.weights - torch.weights))
+def run_others(
+    chosen: argparse.Namespace, run: Run, train: Callable[..., Run], *arguments: Any
+) -> Run | None:
+    """Run what the command line asks for besides, and compare; PyTorch's run if it is among it."""
+    eager = run
+    if chosen.compile:
+        eager = in_own_process(train, "numtorch", *arguments)
+        print_compilation(eager, run)
+    if chosen.backend != "torch":
+        return None
+    torch = in_own_process(train, "torch", *arguments)
+    print_comparison({"numtorch": eager, "PyTorch": torch})
+    return torch
+
+
+def print_comparison(runs: dict[str, Run]) -> None:
+    """Print the times of two runs under their names, and how far apart the results are."""
+    for name, run in runs.items():
+        print(f"{name + ':':9} {run}")
+    one, other = runs.values()
+    losses = largest_relative_difference(one.losses, other.losses)
+    weights = np.max(np.abs(one.weights - other.weights))
     print(
         f"largest difference: losses {losses:.1e} relative, "
-        f"weights {weights:.1e} of {np.max(np.abs(torch.weights)):.3g}"
+        f"weights {weights:.1e} of {np.max(np.abs(other.weights)):.3g}"
     )
+
+
+def print_compilation(eager: Run, compiled: Run) -> None:
+    """Print what compiling the step made of its time, of its results, and of its kernels.
+
+    A step's time is the median: the first steps, and those of a new batch size, are recorded.
+    """
+    print_comparison({"eager": eager, "compiled": compiled})
+    same = np.array_equal(eager.losses, compiled.losses)
+    print(f"loss curves:   {'equal, bit for bit' if same else 'NOT EQUAL'}")
+    before, after = np.median(eager.seconds) * 1e6, np.median(compiled.seconds) * 1e6
+    print(f"a step takes:  {before:.0f} us eager, {after:.0f} us compiled")
+    print(compiled.kernels, flush=True)
+
+
+def outline(report: Any) -> str:
+    """The report of a compiled function's `explain` in short: a line for each pass over memory."""
+    if not report.graphs:
+        return str(report)
+    latest = report.graphs[-1]
+    passes = [
+        list(members)
+        for part in latest.parts
+        for _, members in groupby(part.kernels, key=lambda kernel: kernel.group)
+    ]
+    lines = [
+        f"compiled for {len(report.graphs)} kinds of calls; the last is "
+        f"{sum(map(len, passes))} kernels in {len(passes)} passes, "
+        f"{latest.bytes_moved / 1000:,.1f} kB moved, one native call:"
+    ]
+    for kernels in passes:
+        names = [name for kernel in kernels for name in kernel.operations or [kernel.name]]
+        lines.append(f"  {', '.join(names)}")
+    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """A perceptron with one hidden layer reads scikit-learn's digits (1797 images of 8 x 8 pixels).
 
-Usage: python examples/digits.py [--backend torch]
+Usage: python examples/digits.py [--compile] [--backend torch]
 """
 
 import importlib
@@ -17,11 +17,11 @@ from tqdm import trange
 
 from _side_by_side import (
     Run,
-    in_own_process,
     largest_relative_difference,
+    outline,
     parse,
     parser,
-    print_comparison,
+    run_others,
 )
 
 TEST_IMAGES = 360
@@ -45,8 +45,12 @@ def digits() -> tuple[np.ndarray, ...]:
     return images[TEST_IMAGES:], labels[TEST_IMAGES:], images[:TEST_IMAGES], labels[:TEST_IMAGES]
 
 
-def train(backend: str, epochs: int, seed: int) -> Reading:
-    """Train 64-64-10 with Adam on `backend`, batches of 32, and read the test images."""
+def train(backend: str, epochs: int, seed: int, compiled: bool = False) -> Reading:
+    """Train 64-64-10 with Adam on `backend`, batches of 32, and read the test images.
+
+    With `compiled`, the step (forward, backward and update) is one compiled function. An epoch's
+    last batch is smaller: its first step is recorded too, but compiles no new kernels.
+    """
     torch = importlib.import_module(backend)
     nn, data = torch.nn, torch.utils.data
     torch.manual_seed(seed)
@@ -56,22 +60,28 @@ def train(backend: str, epochs: int, seed: int) -> Reading:
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
 
+    def step(inputs, targets):
+        optimizer.zero_grad()
+        loss = criterion(network(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    if compiled:
+        step = torch.compile(step)
     losses, finished = [], [perf_counter()]
     with trange(epochs, desc=backend, unit="epoch", disable=None) as progress:
         for _ in progress:
             for inputs, targets in batches:
-                optimizer.zero_grad()
-                loss = criterion(network(inputs), targets)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
+                losses.append(step(inputs, targets).item())
                 finished.append(perf_counter())
             progress.set_postfix(loss=f"{losses[-1]:.4f}")
 
     with torch.no_grad():
         read = network(test_images).argmax(1).numpy()
     weights = np.concatenate([p.detach().numpy().ravel() for p in network.parameters()])
-    return Reading(np.array(losses), weights, np.diff(finished), read)
+    kernels = outline(step.explain(*next(iter(batches)))) if compiled else ""
+    return Reading(np.array(losses), weights, np.diff(finished), read, kernels=kernels)
 
 
 def report(reading: Reading, folder: Path) -> None:
@@ -113,13 +123,11 @@ def draw(reading: Reading, folder: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, report, and compare with PyTorch if asked."""
+    """Train, report, and compare with what is asked for."""
     chosen = parse(parser("A perceptron reads digits.", 30, "epochs"), arguments)
-    reading = train("numtorch", chosen.epochs, chosen.seed)
+    reading = train("numtorch", chosen.epochs, chosen.seed, chosen.compile)
     report(reading, chosen.output_dir)
-    if chosen.backend == "torch":
-        other = in_own_process(train, "torch", chosen.epochs, chosen.seed)
-        print_comparison(reading, other)
+    if other := run_others(chosen, reading, train, chosen.epochs, chosen.seed):
         difference = largest_relative_difference(reading.losses[:COMPARED], other.losses[:COMPARED])
         print(f"loss curve over the first {COMPARED} steps: within {difference:.1e} relative")
 

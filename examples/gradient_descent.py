@@ -1,16 +1,16 @@
 """Gradient descent on a linear model: twenty steps by hand, then scikit-learn's diabetes data.
 
-Usage: python examples/gradient_descent.py [--backend torch]
+Usage: python examples/gradient_descent.py [--compile] [--backend torch]
 """
 
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
 
-from _side_by_side import in_own_process, parse, parser, print_comparison
+from _side_by_side import parse, parser, run_others
 
 
-def twenty_steps(torch: ModuleType, seed: int) -> None:
+def twenty_steps(torch: ModuleType, seed: int, compiled: bool) -> None:
     """Fit y = X w + noise, 50 samples of 2 features, and print the loss and w after each step."""
     torch.manual_seed(seed)
     d, n, step_size = 2, 50, 0.1
@@ -19,29 +19,34 @@ def twenty_steps(torch: ModuleType, seed: int) -> None:
     y = X @ true_w + torch.randn(n, 1) * 0.1
     w = torch.tensor([[1.0], [0]], requires_grad=True)
 
-    print("iter \tloss \tw")
-    for i in range(20):
+    def step():
         loss = torch.norm(y - X @ w) ** 2 / n
         loss.backward()
         w.data = w.data - step_size * w.grad
-        print(f"{i} \t{loss.item():.2f} \t{w.view(2).detach().numpy()}")
         w.grad.zero_()
+        return loss
+
+    if compiled:
+        step = torch.compile(step)
+    print("iter \tloss \tw")
+    for i in range(20):
+        loss = step()
+        print(f"{i} \t{loss.item():.2f} \t{w.view(2).detach().numpy()}")
 
     print(true_w.view(2).numpy())
     print(w.view(2).detach().numpy(), flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table, fit the diabetes data, draw, and compare with PyTorch if asked."""
+    """Print the table, fit the diabetes data, draw, and compare with what is asked for."""
     chosen = parse(parser("Gradient descent on a linear model.", 5000, "steps"), arguments)
-    twenty_steps(importlib.import_module("numtorch"), chosen.seed)
+    twenty_steps(importlib.import_module("numtorch"), chosen.seed, chosen.compile)
 
     # scikit-learn and matplotlib take seconds to import: the table must not wait for them.
     diabetes = importlib.import_module("_diabetes")
-    run = diabetes.fit("numtorch", chosen.steps)
+    run = diabetes.fit("numtorch", chosen.steps, chosen.compile)
     diabetes.report(run, chosen.output_dir)
-    if chosen.backend == "torch":
-        print_comparison(run, in_own_process(diabetes.fit, "torch", chosen.steps))
+    run_others(chosen, run, diabetes.fit, chosen.steps)
 
 
 if __name__ == "__main__":

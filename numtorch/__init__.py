@@ -14,6 +14,7 @@ from .autograd.mode import (
     no_grad,
     set_grad_enabled,
 )
+from .compiler import compile
 from .dtype import (
     ALIASES,
     can_cast,

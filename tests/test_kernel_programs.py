@@ -14,7 +14,7 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from numtorch.ops.formula import Formula, nodes_of
@@ -264,7 +264,19 @@ def compiled(text: str) -> FunctionType:
     return space["f"]  # type: ignore[no-any-return]
 
 
+# A value used on two paths that share but a part of their conditions.
+SHARED = """def f(x, y):
+    a = 0.5
+    if 0 < x <= y:
+        a = x / x
+        if a < x:
+            return a
+    return a
+"""
+
+
 @settings(max_examples=300)
+@example(SHARED)
 @given(programs)
 def test_programs(text: str) -> None:
     try:

@@ -140,9 +140,7 @@ def _entry(context: cpu.CPUContext, callee: Any, name: str) -> ir.Module:
     result = ir.VoidType() if empty else context.get_value_type(callee.restype)
     entry = ir.Function(module, ir.FunctionType(result, parameters), name)
     builder = ir.IRBuilder(entry.append_basic_block())
-    _, value = convention.call_function(
-        builder, body, callee.restype, callee.argtypes, entry.args
-    )
+    _, value = convention.call_function(builder, body, callee.restype, callee.argtypes, entry.args)
     if empty:
         builder.ret_void()
     else:

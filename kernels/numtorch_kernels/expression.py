@@ -277,22 +277,24 @@ def render(outputs: Sequence[Expr]) -> tuple[list[str], list[str]]:
     """Statements that compute each distinct node once, and the name of each output."""
     lines: list[str] = []
     names: dict[str, str] = {}
-
-    def visit(node: Expr) -> str:
+    pending = list(reversed(outputs))
+    while pending:  # no recursion: an unrolled loop is hundreds of nodes deep
+        node = pending[-1]
+        missing = [x for x in node.arguments if isinstance(x, Expr) and x.key not in names]
+        if missing and node.key not in names:
+            pending += reversed(missing)
+            continue
+        pending.pop()
         if node.key in names:
-            return names[node.key]
+            continue
         if node.name == "input":
-            text = node.key.split(":")[0]
+            names[node.key] = node.key.split(":")[0]
         elif node.name == "constant":
-            text = _constant_text(node.arguments[0], node.dtype)
+            names[node.key] = _constant_text(node.arguments[0], node.dtype)
         else:
-            operands = [visit(argument) for argument in node.arguments]
-            text = f"t{len(lines)}"
-            lines.append(f"{text} = {_statement(node, operands)}")
-        names[node.key] = text
-        return text
-
-    return lines, [visit(node) for node in outputs]
+            text = names[node.key] = f"t{len(lines)}"
+            lines.append(f"{text} = {_statement(node, [names[x.key] for x in node.arguments])}")
+    return lines, [names[node.key] for node in outputs]
 
 
 def substituted(outputs: Sequence[Expr], inputs: Mapping[str, Expr]) -> list[Expr]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from ctypes import string_at
-from math import copysign, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ Array = np.ndarray[Any, Any]
 
 MOST_OPERANDS = 24  # of a fused loop: more streams than that and the CPU's prefetchers lose track
 MOST_NODES = 64  # of a fused loop, which keeps its registers and its compilation bounded
+_FEW = 4096  # elements of a loop that costs little more than its call
 _MATRIX = "(m,k),(k,n)->(m,n)"
 _BY_VECTOR = "(m,k),(k)->(m)"
 
@@ -312,7 +313,10 @@ def _joined(parts: Sequence[Part], node: Node, effects: set[int]) -> bool:
 
 
 def _related(group: Group, node: Node) -> bool:
-    """Whether a node shares memory with a group, so that to join it saves reading that again."""
+    """Whether to join a group saves a node reading memory again, or a call that is all it costs."""
+    if not group.units and group.stages[0].common_shape(node) is not None:
+        if prod(node.shape) <= _FEW:
+            return True
     roots = {id(x.root) for each in group.nodes() for x in each.operands if x.hi - x.lo > 8}
     return any(id(x.root) in roots for x in node.operands)
 
@@ -350,27 +354,24 @@ class FusedLoop:
         self.expressions: list[Expr] = []
 
 
-_FOLDED = 16.0  # multiples of a quarter up to this are part of a loop's code; others are read
-
-
 def literal(x: Operand, constants: set[int]) -> Expr | None:
-    """The number that an operand always is, if it is one that is worth a loop of its own."""
+    """The 0 or 1 that all elements of an operand always are, if they are; it is part of the code.
+
+    What it is starts with is mostly the gradient of a sum. Other numbers are read, as they may
+    depend on sizes, of which the code shall be independent.
+    """
     if id(x.root) not in constants or x.lo == x.hi:
         return None
     raw, size = string_at(address_of(x.root) + x.lo, x.hi - x.lo), x.dtype.itemsize
-    if any(x.strides) and raw != raw[:size] * (len(raw) // size):
+    if raw != raw[:size] * (len(raw) // size):
         return None
-    value = np.frombuffer(raw, x.dtype, 1)[0].item()
-    if isinstance(value, float):
-        negative_zero = value == 0 and copysign(1, value) < 0
-        if not abs(value) <= _FOLDED or value * 4 != int(value * 4) or negative_zero:
-            return None
-    return constant(value, x.dtype)
+    for value in (0, 1):
+        if raw[:size] == np.array(value, x.dtype).tobytes():
+            return constant(value, x.dtype)
+    return None
 
 
-def fused(
-    stage: Stage, stored: dict[tuple[int, int], bool], constants: set[int]
-) -> FusedLoop:
+def fused(stage: Stage, stored: dict[tuple[int, int], bool], constants: set[int]) -> FusedLoop:
     """The loop of a pointwise stage; ``stored`` says which outputs of which nodes are wanted."""
     known: dict[Key, Expr] = {}
     sources: dict[str, tuple[Node, int]] = {}
@@ -380,7 +381,8 @@ def fused(
         inputs: dict[str, Expr] = {}
         for i, x in enumerate(node.operands[: node.loop.inputs]):
             value = known.get(places[i])
-            value = literal(x, constants) if value is None else value
+            if value is None and i not in node.numbers:
+                value = literal(x, constants)
             if value is None:
                 value = symbol(len(sources), x.dtype)
                 sources[value.key] = (node, i)

@@ -14,10 +14,12 @@ from numba.extending import intrinsic
 from .intrinsics import address_of, call_loop, helper, int64_at, offset, uint8_at, words
 
 # Words of a program's head; behind it, a record for each bound array, then one for each group.
-ARRAYS, GROUPS, TABLE, REGION, TASK, HEAD = range(6)
+# ITEMS and OBJECT are the sizes of the heads of a tuple and of any Python object.
+ARRAYS, GROUPS, TABLE, REGION, TASK, WORKERS, ITEMS, OBJECT, HEAD = range(9)
 
-# Words of the record of a bound array; sizes and then strides follow.
-SLOT, CHECKED, DIMENSIONS, DTYPE, ARRAY_HEAD = range(5)
+# Words of the record of a bound array; sizes and then strides follow. LOW and HIGH are the first
+# byte that it uses and the first behind it, from its data on.
+SLOT, CHECKED, WRITTEN, LOW, HIGH, DIMENSIONS, DTYPE, ARRAY_HEAD = range(8)
 
 # Words of a group's record. A requirement has no units, and says where its condition is.
 (LENGTH, UNITS, BLOCK, TASKS, GRAIN, BASES, STAGES, SCRATCH, GROUP_HEAD) = range(9)
@@ -60,7 +62,12 @@ def run_stage(stage, bases, start, count, index, scratch, frame):
     """Runs one loop over a block of units."""
     operands, sizes, mode = stage[OPERANDS], stage[SIZES], stage[MODE]
     cores, core_steps = stage[CORES], stage[CORE_STEPS]
-    dims, steps, pointers, counter = frame, offset(frame, 16), offset(frame, 160), offset(frame, 208)
+    dims, steps, pointers, counter = (
+        frame,
+        offset(frame, 16),
+        offset(frame, 160),
+        offset(frame, 208),
+    )
     origin = offset(frame, 256)
     inner = offset(stage, STAGE_HEAD)
     fixed = offset(inner, sizes)
@@ -156,6 +163,20 @@ def run_share(descriptor, index):
 
 
 @helper
+def is_shared(program, table, number, written):
+    """Whether a bound array that is written overlaps another that is checked."""
+    start, end = table[written[SLOT]] + written[LOW], table[written[SLOT]] + written[HIGH]
+    record = offset(program, HEAD)
+    for i in range(program[ARRAYS]):
+        if record[CHECKED] and i != number:
+            place = table[record[SLOT]]
+            if place + record[LOW] < end and start < place + record[HIGH]:
+                return True
+        record = offset(record, ARRAY_HEAD + 2 * record[DIMENSIONS])
+    return False
+
+
+@helper
 def bind_arrays(program, items, head, table):
     """Notes where arrays lie; gives the number of the first that is not as expected, or 0."""
     record = offset(program, HEAD)
@@ -171,27 +192,39 @@ def bind_arrays(program, items, head, table):
                 size = record[ARRAY_HEAD + k]
                 if shape[k] != size:
                     return i + 1
-                if size > 1 and strides[k] != record[ARRAY_HEAD + ndim + k]:
+                stride = record[ARRAY_HEAD + ndim + k]
+                if size > 1 and strides[k] != stride and record[HIGH] != record[LOW]:
                     return i + 1
         table[record[SLOT]] = array[DATA]
         record = offset(record, ARRAY_HEAD + 2 * ndim)
+    record = offset(program, HEAD)
+    for i in range(program[ARRAYS]):
+        if record[WRITTEN] and is_shared(program, table, i, record):
+            return i + 1
+        record = offset(record, ARRAY_HEAD + 2 * record[DIMENSIONS])
     return 0
 
 
-def run_program(descriptor, items, head, workers):
-    """Binds arrays and runs all groups.
+def bind_program(descriptor, arrays):
+    """Binds the arrays of a tuple, of which it gets the address; see :func:`run_program`."""
+    program = int64_at(descriptor)
+    items = int64_at(arrays + program[ITEMS])
+    return bind_arrays(program, items, program[OBJECT], int64_at(program[TABLE]))
 
-    ``items`` is the address of the objects of the arrays, 0 if they are bound already, ``head`` the
-    size of an object's head; with 0 ``workers`` nothing is run. Gives 0; or, before anything is run, the number of an array that is
-    not as expected; or minus the number of a requirement that did not hold.
+
+def run_program(descriptor, arrays):
+    """Binds the arrays of a tuple, of which it gets the address, and runs all groups.
+
+    Gives 0; or, before anything is run, the number of an array that is not as expected; or minus
+    the number of a requirement that did not hold.
     """
     program = int64_at(descriptor)
     table = int64_at(program[TABLE])
+    items = int64_at(arrays + program[ITEMS])
+    wrong = bind_arrays(program, items, program[OBJECT], table)
+    if wrong != 0:
+        return wrong
     record = offset(program, HEAD)
-    if items != 0:
-        wrong = bind_arrays(program, int64_at(items), head, table)
-        if wrong != 0 or workers == 0:
-            return wrong
     for _ in range(program[ARRAYS]):
         record = offset(record, ARRAY_HEAD + 2 * record[DIMENSIONS])
     requirements = 0
@@ -202,7 +235,7 @@ def run_program(descriptor, items, head, workers):
                 return -requirements
         else:
             planned = record[TASKS]
-            record[TASKS] = min(planned, workers)
+            record[TASKS] = min(planned, program[WORKERS])
             if record[TASKS] > 1:
                 call_region(program[REGION], program[TASK], address_of(record), record[TASKS])
             else:

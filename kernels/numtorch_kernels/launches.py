@@ -23,11 +23,15 @@ Shape = tuple[int, ...]
 
 
 class Launch(NamedTuple):
-    """A loop and its operands, inputs then outputs, and the name of what asked for it."""
+    """A loop and its operands, inputs then outputs, and the name of what asked for it.
+
+    ``numbers`` are the positions of the inputs that were not arrays.
+    """
 
     loop: Loop
     operands: tuple[Array, ...]
-    label: str
+    label: str = ""
+    numbers: frozenset[int] = frozenset()
 
 
 class Requirement(NamedTuple):
@@ -57,7 +61,9 @@ class LaunchQueue:
         ]
         given = len(operands) > count
         outputs = operands[count:] if given else _outputs(loop, inputs)
-        self.steps.append(Launch(loop, (*inputs, *outputs), self.label))
+        pairs = enumerate(operands[:count])
+        numbers = frozenset(i for i, x in pairs if not isinstance(x, np.ndarray))
+        self.steps.append(Launch(loop, (*inputs, *outputs), self.label, numbers))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def _fitting(self, x: Any, dtype: np.dtype[Any]) -> Array:
@@ -135,7 +141,17 @@ class Operand:
     It lies between the bytes ``lo`` and ``hi`` of its root, all of which it fills if it is dense.
     """
 
-    __slots__ = ("core_sizes", "core_strides", "dense", "dtype", "hi", "lo", "root", "start", "strides")
+    __slots__ = (
+        "core_sizes",
+        "core_strides",
+        "dense",
+        "dtype",
+        "hi",
+        "lo",
+        "root",
+        "start",
+        "strides",
+    )
 
     def __init__(self, array: Array, root: Array, shape: Shape, core: int) -> None:
         self.root = root
@@ -186,6 +202,7 @@ class Node:
             Operand(array, root_of(array), outer, core)
             for array, core in zip(launch.operands, launch.loop.core, strict=True)
         ]
+        self.numbers = launch.numbers
         self.rest = 0
         if self.is_pointwise and len(self.shape) > 1 and self._is_flat():
             self._flatten()

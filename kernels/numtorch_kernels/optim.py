@@ -99,7 +99,9 @@ def adapt_to_maximum(count, k, g, g_step, h, h_outer, h_step, p, p_step, mean, m
 def _loop(kernel: Any, written: int, dtype: Dtype, nesterov: bool = False) -> Loop:
     """The loop of a step that writes a number of arrays."""
     signature = "(),(k)->" + ",".join(["()"] * written)
-    return gufunc(kernel, signature, (dtype,) * (2 + written), bind={"NESTEROV": nesterov}, updates=True)
+    return gufunc(
+        kernel, signature, (dtype,) * (2 + written), bind={"NESTEROV": nesterov}, updates=True
+    )
 
 
 def _step(loop: Loop, constants: Array, grads: Sequence[Array], *written: Sequence[Array]) -> None:

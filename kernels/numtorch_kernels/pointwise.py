@@ -83,9 +83,7 @@ def _loop_text(
 _loops: dict[str, Loop] = {}
 
 
-def loop_of(
-    outputs: Sequence[Expr], inputs: Dtypes, scalars: frozenset[int] = frozenset()
-) -> Loop:
+def loop_of(outputs: Sequence[Expr], inputs: Dtypes, scalars: frozenset[int] = frozenset()) -> Loop:
     """The loop of expressions over inputs of these dtypes; equal expressions share one.
 
     Inputs at the positions ``scalars`` have one value for all elements.

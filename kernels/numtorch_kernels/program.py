@@ -68,10 +68,8 @@ class _Memory:
         for slot, array in enumerate(self.bound):
             root = root_of(array)
             start = address_of(array) - address_of(root)
-            reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
-            lo = start + sum(min(each, 0) for each in reach)
-            hi = start + sum(max(each, 0) for each in reach) + array.itemsize
-            self.spans.setdefault(id(root), []).append((lo, hi, slot))
+            low, high = _span(array)
+            self.spans.setdefault(id(root), []).append((start + low, start + high, slot))
             self.spans[id(root)].sort(key=lambda span: span[1] - span[0])
         self.starts = [address_of(array) - address_of(root_of(array)) for array in self.bound]
         self.arena: dict[int, int] = {}
@@ -242,6 +240,13 @@ class Program:
     # ------------------------------------------------------------------ words
 
     def _write(self, local: dict[int, tuple[Group, int, int]]) -> None:
+        written = {
+            id(x.root)
+            for part in self._parts
+            if isinstance(part, Group)
+            for node in part.nodes()
+            for x in node.outputs
+        }
         records: list[list[int]] = []
         scratch_size = 0
         threaded = False
@@ -264,11 +269,16 @@ class Program:
         self._table[I.SCRATCH_PLACE] = address_of(self._scratch)
         self._table[_PLACES:] = [address_of(array) for array in bound]
         table = address_of(self._table)
-        words = [len(bound), len(records), table, 0, 0]
+        words = [0] * I.HEAD
+        words[I.ARRAYS], words[I.GROUPS], words[I.TABLE] = len(bound), len(records), table
+        words[I.WORKERS], words[I.ITEMS], words[I.OBJECT] = 1, _TUPLE_HEAD, _OBJECT_HEAD
         if threaded and threads.concurrency() > 1:
             words[I.REGION], words[I.TASK] = threads.region_address(), _share_address()
         for slot, array in enumerate(bound):
-            words += [_PLACES + slot, slot < self.checked, array.ndim, _kind(array.dtype)]
+            checked = slot < self.checked
+            low, high = _span(array)
+            words += [_PLACES + slot, checked, checked and id(root_of(array)) in written]
+            words += [low, high, array.ndim, _kind(array.dtype)]
             words += [*array.shape, *array.strides]
         for record in records:
             if record[I.UNITS]:
@@ -298,26 +308,34 @@ class Program:
 
     def bind(self, arrays: tuple[Array, ...]) -> int:
         """Notes where arrays lie, without running anything; the status is that of :meth:`run`."""
-        return _entry()(self.address, id(arrays) + _TUPLE_HEAD, _OBJECT_HEAD, 0)
+        return _binding()(self.address, arrays)
 
     @property
     def is_short(self) -> bool:
         """Whether it runs on one thread, and so fast that others can wait for the GIL."""
         return not self.launches_threads and self.cost < WORTH
 
-    def short_call(self) -> tuple[Any, int, int, int]:
-        """The parts of the quickest call: ``f(address, id(arrays) + tuple head, head, 1)``."""
-        return _entry(), self.address, _TUPLE_HEAD, _OBJECT_HEAD
+    def short_call(self) -> tuple[Any, int]:
+        """The quickest call of a short program is ``f(address, arrays)``: f and the address."""
+        return _entry(), self.address
 
     def enter(self, arrays: tuple[Array, ...]) -> int:
         """Likewise, for a caller who has taken the lock and restored what is to be restored."""
-        items = id(arrays) + _TUPLE_HEAD
+        if self.is_short:
+            return _entry()(self.address, arrays)
         if not self.launches_threads:
-            if self.is_short:
-                return _entry()(self.address, items, _OBJECT_HEAD, 1)
-            return _releasing_entry()(self.address, items, _OBJECT_HEAD, 1)
+            return _releasing_entry()(self.address, arrays)
         with threads.admission() as workers:
-            return _releasing_entry()(self.address, items, _OBJECT_HEAD, workers)
+            self.words[I.WORKERS] = workers
+            return _releasing_entry()(self.address, arrays)
+
+
+def _span(array: Array) -> tuple[int, int]:
+    """The first byte that an array uses, and the first behind it, from its first element on."""
+    reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
+    if not array.size:
+        return 0, 0
+    return sum(min(each, 0) for each in reach), sum(max(each, 0) for each in reach) + array.itemsize
 
 
 def _kind(dtype: np.dtype[Any]) -> int:
@@ -440,12 +458,12 @@ class _Encoder:
     # ------------------------------------------------------------------ stages
 
     def _stage(self, stage: Stage) -> list[int]:
-        if not stage.is_pointwise:
-            node = stage.nodes[0]
+        node = stage.nodes[0]
+        if not stage.is_pointwise or self._is_alone(stage):
             return self._encode(
                 node.loop,
                 [(node, i) for i in range(len(node.operands))],
-                node.shape,
+                stage.shape,
                 (node.label,),
                 node.core,
             )
@@ -455,6 +473,12 @@ class _Encoder:
         operands = [*loop.inputs, *loop.outputs]
         labels = tuple(node.label for node in stage.nodes)
         return self._encode(loop, operands, stage.shape, labels, ())
+
+    def _is_alone(self, stage: Stage) -> bool:
+        """Whether a stage is a loop that eager execution has as well: one more is not compiled."""
+        (node, *others), stored = stage.nodes, self.program._stored
+        count = node.loop.inputs
+        return not others and all(stored[id(node), count + i] for i in range(node.loop.outputs))
 
     def _encode(
         self,
@@ -536,7 +560,9 @@ class _Encoder:
         self, loop: Loop, operands: list[tuple[Node, int]], labels: tuple[str, ...]
     ) -> None:
         sizes = [
-            0 if id(node.operands[i].root) in self.local else node.operands[i].hi - node.operands[i].lo
+            0
+            if id(node.operands[i].root) in self.local
+            else node.operands[i].hi - node.operands[i].lo
             for node, i in operands
         ]
         reads, writes = sum(sizes[: loop.inputs]), sum(sizes[loop.inputs :])
@@ -576,12 +602,7 @@ def _mode(
 
 _OBJECT_HEAD = object.__basicsize__
 _TUPLE_HEAD = tuple.__basicsize__
-_WORDS = (types.intp,) * 4
-
-
-@cache
-def _program_address() -> int:
-    return machine_code(I.run_program, _WORDS, result=types.intp)
+_SIGNATURE = (ctypes.c_int64, ctypes.c_int64, ctypes.py_object)
 
 
 @cache
@@ -592,11 +613,15 @@ def _share_address() -> int:
 @cache
 def _entry() -> Any:
     """The interpreter, called without giving up the GIL: what is short is over before others wake."""
-    word = ctypes.c_int64
-    return ctypes.PYFUNCTYPE(word, *[word] * 4)(_program_address())
+    return ctypes.PYFUNCTYPE(*_SIGNATURE)(machine_code(I.run_program, TASK, result=types.intp))
+
+
+@cache
+def _binding() -> Any:
+    return ctypes.PYFUNCTYPE(*_SIGNATURE)(machine_code(I.bind_program, TASK, result=types.intp))
 
 
 @cache
 def _releasing_entry() -> Any:
-    word = ctypes.c_int64
-    return ctypes.CFUNCTYPE(word, *[word] * 4)(_program_address())
+    """The interpreter for what takes so long that other threads shall have the GIL meanwhile."""
+    return ctypes.CFUNCTYPE(*_SIGNATURE)(machine_code(I.run_program, TASK, result=types.intp))

@@ -11,9 +11,8 @@ import ast
 import builtins
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from types import FunctionType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -28,8 +27,7 @@ DEEPEST = 16  # calls within calls, beyond which functions are taken to call the
 Variables = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(NamedTuple):
     """A way out of a block: by return, break or continue, where no earlier exit was taken."""
 
     kind: str
@@ -284,7 +282,7 @@ class Body:
                 left = self.at.either(left, each.condition)
             else:
                 condition = self.at.both(self.at.opposite(left), each.condition)
-                others.append(replace(each, condition=condition))
+                others.append(each._replace(condition=condition))
         for each in reversed(exits):
             if each.kind == kind:
                 if variables is None:
@@ -364,7 +362,7 @@ class Body:
 
     def _under(self, condition: Expr, exits: list[Exit]) -> list[Exit]:
         """The exits of a path that is taken where a condition holds."""
-        return [replace(each, condition=self.at.both(condition, each.condition)) for each in exits]
+        return [each._replace(condition=self.at.both(condition, each.condition)) for each in exits]
 
     def _For(self, node: ast.For, variables: Variables) -> list[Exit]:
         leaving: list[Exit] = []

@@ -378,6 +378,11 @@ class _Run:
             add_to(known, self.leaves[leaf])
 
 
+def hooked_leaves() -> bool:
+    """Whether a leaf was ever given a hook."""
+    return _Run.hooked_leaves
+
+
 def next_number() -> int:
     """A number between those of the nodes that there are and those that will be."""
     return next(_numbers)

@@ -18,6 +18,7 @@ from ..autograd.mode import enable_grad, mode
 from ..autograd.saved import FREED
 from ..tensor import Tensor, wrap
 from .recording import Impure, Recorder
+from .references import reach_of, span_of, written_roots
 from .sources import Source, Sources
 from .structure import tensors_in
 
@@ -44,7 +45,6 @@ class Backward:
         ``first_node`` is the number of the first node of the function's own graph.
         """
         self.forward = list(recorder.steps)
-        recorder.steps.clear()
         self.results = [x for x in results if x.requires_grad]
         self.seeds = [np.empty(x._array.shape, x._array.dtype) for x in self.results]
         wanted = [s for s in sources.tensors if s.needs_grad]
@@ -54,8 +54,11 @@ class Backward:
         self.wanted: list[Source] = [source for source, _ in pairs]
         self.grads = [g._array for _, g in pairs]
         self.kinds = [g.dtype for _, g in pairs]
-        self.steps: list[Step] = list(recorder.steps)
-        recorder.steps = list(self.forward)
+        if recorder.breaks:  # where all of forward was run
+            recorder.steps.clear()
+            raise Impure("its backward looks at values")
+        self.steps: list[Step] = recorder.steps[len(self.forward) :]
+        del recorder.steps[len(self.forward) :]
         self._divide({id(root_of(x)) for x in inputs})
         self._inputs = [x for x in inputs if id(root_of(x)) in self._used]
         self.input_places = [i for i, x in enumerate(inputs) if id(root_of(x)) in self._used]
@@ -79,7 +82,7 @@ class Backward:
             if str(error) != FREED:
                 raise
             self.spent = True
-            recorder.steps.clear()
+            del recorder.steps[len(self.forward) :]
             return [None] * len(wanted)
         finally:
             recorder.label = ""
@@ -112,14 +115,20 @@ class Backward:
     def finish(self, run: Callable[..., Any]) -> None:
         """Makes the program; ``run`` is the function itself, for derivatives of higher order."""
         bound = [*self._inputs, *self.saved, *self.seeds]
-        outputs = [result(x.shape, x.dtype, (x,)) for x in self.grads]
-        copies = _copies(self.grads, outputs)
+        taken = {id(root_of(x)) for x in bound}
+        outputs, copies = _outputs(self.steps, self.grads, taken)
         self.program = Program([*self.steps, *copies], bound, outputs)
         self.targets = [(x.shape, x.dtype, memory_order(x)) for x in outputs]
         self.run = run
         self.seed_shapes = [(x.shape, x.dtype) for x in self.seeds]
         self.count = len(self.results)
         del self.forward, self.steps, self.grads, self.seeds, self._inputs
+
+    def spent_node(self) -> CompiledFunctionBackward:
+        """The node of results whose graph the function itself has freed."""
+        node = CompiledFunctionBackward((), len(self.results))
+        node.plan, node.kept, node.inputs = self, None, []
+        return node
 
     def link_first(self, arrays: tuple[Array, ...], call: tuple[Any, Any]) -> None:
         """:meth:`link` for the recorded run itself, whose tensors are not kept any longer."""
@@ -201,9 +210,26 @@ class CompiledFunctionBackward(Node):
         self.kept = None
 
 
-def _copies(arrays: Sequence[Array], outputs: Sequence[Array]) -> list[Step]:
-    """Launches that copy gradients to arrays that every call makes anew."""
-    return [Launch(conversion_loop(x.dtype, x.dtype), (x, out), "") for x, out in zip(arrays, outputs, strict=True)]
+def _outputs(
+    steps: Sequence[Step], grads: Sequence[Array], taken: set[int]
+) -> tuple[list[Array], list[Step]]:
+    """Arrays that every call makes anew, and the launches that copy to them what must be copied.
+
+    A gradient that is all of a piece of memory, and its only one, is written where it goes.
+    """
+    written = written_roots(steps)
+    outputs: list[Array] = []
+    copies: list[Step] = []
+    for x in grads:
+        root = root_of(x)
+        own = id(root) in written.keys() - taken and reach_of(steps, root) == span_of(x)
+        if own and x.transpose(memory_order(x)).flags.c_contiguous:
+            taken.add(id(root))
+            outputs.append(x)
+        else:
+            outputs.append(result(x.shape, x.dtype, (x,)))
+            copies.append(Launch(conversion_loop(x.dtype, x.dtype), (x, outputs[-1]), ""))
+    return outputs, copies
 
 
 def _read_first(steps: Sequence[Step]) -> set[int]:

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 from numtorch_kernels.build import define
@@ -30,7 +31,7 @@ from .recording import (
 )
 from .references import alive, written_roots
 from .replay import FAILED, MISS, Recorded, Replay
-from .sources import Sources, Unsupported, code_prints
+from .sources import Sources, Unsupported
 from .structure import tensors_in
 
 RETRACES = 32  # recordings after which a function runs eagerly
@@ -122,7 +123,6 @@ class Compiled:
             try:
                 recorded, backward = self._understand(recorder, before, result, first_node)
             except (Impure, Unsupported) as reason:
-                recorder.steps = forward if recorder.steps else []
                 recorder.finish()
                 self._note_failure(str(reason), recorder.breaks)
                 self._large = self._large and _largest(forward) >= LARGE
@@ -139,7 +139,10 @@ class Compiled:
             sources.follow(value, f"args[{i}]")
         for name, value in kwargs.items():
             sources.follow(value, f"kwargs[{name!r}]")
-        sources.follow(self.function, sources.bind(self.function))
+        if isinstance(self.function, FunctionType):
+            sources.follow_function(self.function, sources.bind(self.function))
+        else:
+            sources.follow(self.function, sources.bind(self.function))
 
     def _understand(
         self, recorder: Recorder, before: _State, result: Any, first_node: int
@@ -164,8 +167,6 @@ class Compiled:
         if any(x.requires_grad for x in fresh):
             inputs = [array for _, array in recorded.inputs]
             backward = Backward(recorder, fresh, sources, inputs, first_node)
-            if recorder.breaks:
-                raise Impure("its backward looks at values")
             recorded.steps = list(recorder.steps)
             if not self.background:
                 for x in fresh:
@@ -279,8 +280,8 @@ class _State:
         """Raises Impure for what the function did besides launches and changes of tensors."""
         if self.crossed:
             raise Impure("its backward goes on in the graph of a tensor that it was given")
-        if code_prints(self.sources):
-            raise Impure("it prints or reads")
+        if self.sources.talks:
+            raise Impure("it prints, reads or looks at a clock")
         if not self._outside.is_same():
             raise Impure("it draws random numbers")
         if not self.holding:
@@ -329,4 +330,3 @@ def _message_after(seconds: float, name: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-

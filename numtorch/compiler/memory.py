@@ -10,7 +10,7 @@ import numpy as np
 from numtorch_kernels.launches import Step, address_of, root_of
 from numtorch_kernels.memory import SMALLEST, empty
 
-from .references import operands_of, written_roots
+from .references import operands_of, span_of, written_roots
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +28,7 @@ class Results:
         self._whole: dict[int, str] = {}  # by the id of an array
         self._written = written_roots(steps).keys()
         for array in operands_of(steps):
-            lo, hi = _span(array)
+            lo, hi = span_of(array)
             low, high = self._reach.get(id(root_of(array)), (lo, hi))
             self._reach[id(root_of(array))] = min(lo, low), max(hi, high)
 
@@ -43,7 +43,7 @@ class Results:
             self.lines.append(f"{name} = {self._bind(array.copy('K'))}.copy('K')")
             self._whole[id(array)] = name
             return name
-        own = self._reach.get(id(root), _span(array)) == _span(array)
+        own = self._reach.get(id(root), span_of(array)) == span_of(array)
         if id(root) not in self._made and own and array.flags.c_contiguous:
             self._add(array, name, array.shape, array.dtype)
             self._made[id(root)] = name
@@ -64,11 +64,3 @@ class Results:
         self.lines.append(f"{name} = {make}({shape}, {self._bind(dtype)})")
         self.bound.append(array)
         self.names.append(name)
-
-
-def _span(array: Array) -> tuple[int, int]:
-    """The first byte of an array's memory that it uses, and the first after the last."""
-    start = address_of(array)
-    reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
-    low = start + sum(min(each, 0) for each in reach)
-    return low, start + sum(max(each, 0) for each in reach) + array.itemsize

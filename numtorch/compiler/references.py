@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import memory
-from numtorch_kernels.launches import Launch, Step, base_of, root_of
+from numtorch_kernels.launches import Launch, Step, address_of, base_of, root_of
 
 Array = np.ndarray[Any, Any]
 
@@ -32,6 +32,20 @@ def written_roots(steps: Sequence[Step]) -> dict[int, Array]:
                 root = root_of(array)
                 found[id(root)] = root
     return found
+
+
+def span_of(array: Array) -> tuple[int, int]:
+    """The address of the first byte that an array uses, and of the first behind it."""
+    start = address_of(array)
+    reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
+    low = start + sum(min(each, 0) for each in reach)
+    return low, start + sum(max(each, 0) for each in reach) + array.itemsize
+
+
+def reach_of(steps: Sequence[Step], root: Array) -> tuple[int, int]:
+    """The span of all operands that are parts of a piece of memory."""
+    spans = [span_of(x) for x in operands_of(steps) if root_of(x) is root]
+    return min(low for low, _ in spans), max(high for _, high in spans)
 
 
 def _references(objects: dict[int, Array]) -> dict[int, int]:

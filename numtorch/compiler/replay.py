@@ -11,6 +11,7 @@ from numtorch_kernels.build import define
 from numtorch_kernels.launches import Step, root_of
 from numtorch_kernels.program import Program
 
+from ..autograd.graph import hooked_leaves
 from ..autograd.mode import mode
 from ..dtype import get_default_dtype
 from ..nn.members import Members
@@ -104,6 +105,7 @@ class Replay:
         self._bound: dict[int, str] = {}
         self._results = Results(recorded.steps, self._bind)
         self._backward = backward
+        self._made: dict[int, str] = {}  # by the id of a tensor of the run, its variable
         effects = self._effects()
         result = self._result()
         inputs = [array for _, array in recorded.inputs]
@@ -118,6 +120,7 @@ class Replay:
             "new": object.__new__,
             "Members": Members,
             "get_default_dtype": get_default_dtype,
+            "hooked_leaves": hooked_leaves,
             "program": self.program,
             "lock": self.program.lock,
             "changes": [Members.changes],
@@ -125,7 +128,7 @@ class Replay:
         self.call: Callable[[tuple[Any, ...], dict[str, Any]], Any] = define(
             self.source, "replay", self._names
         )
-        del self._recorded, self._results, self._backward, self._bound
+        del self._recorded, self._results, self._backward, self._bound, self._made
 
     def take_first_arrays(self) -> tuple[Array, ...]:
         """The arrays of the recorded run, which are not kept any longer."""
@@ -156,13 +159,17 @@ class Replay:
             elif value is None:
                 lines.append(f"{name}._grad = None")
             else:
-                lines += self._new_tensor("g", value)
-                lines.append(f"{name}._grad = g")
+                lines += self._new_tensor(value)
+                lines.append(f"{name}._grad = {self._made[id(value)]}")
         for optimizer, taken in self._recorded.optimizers:
             lines.append(f"{self._bind(optimizer)}._steps_taken += {taken}")
         return lines
 
-    def _new_tensor(self, name: str, like: Tensor) -> list[str]:
+    def _new_tensor(self, like: Tensor) -> list[str]:
+        """The code that makes a tensor like one of the run, unless that is made already."""
+        if id(like) in self._made:
+            return []
+        name = self._made[id(like)] = f"y{len(self._made)}"
         return [
             f"{name} = new(Tensor)",
             f"{name}._array = {self._results.variable(like._array)}",
@@ -172,21 +179,30 @@ class Replay:
     def _result(self) -> list[str]:
         """The code that makes the result, its last line an expression."""
         lines: list[str] = []
-        made: dict[int, str] = {}
+        made = self._made
         for tensor in self._recorded.results:
-            if id(tensor) not in made and self._recorded.source_of(tensor) is None:
-                made[id(tensor)] = name = f"y{len(made)}"
-                lines += self._new_tensor(name, tensor)
-        if self._backward is not None:
-            linked = [made[id(x)] for x in self._backward.results]
-            saved = [self._results.variable(x) for x in self._backward.saved]
-            wanted = [source.name for source in self._backward.wanted]
-            tuples = ", ".join(f"({''.join(x + ', ' for x in each)})" for each in (linked, saved, wanted))
-            lines.append(f"{self._bind(self._backward.link)}({tuples}, arrays, (args, kwargs))")
+            if self._recorded.source_of(tensor) is None:
+                lines += self._new_tensor(tensor)
 
         def code(tensor: Tensor) -> str:
             source = self._recorded.source_of(tensor)
             return made[id(tensor)] if source is None else source.name
+
+        if self._backward is not None:
+            if self._backward.spent:
+                node = self._bind(self._backward.spent_node())
+                for output, tensor in enumerate(self._backward.results):
+                    name = made[id(tensor)]
+                    lines.append(f"{name}._node = {node}")
+                    lines.append(f"{name}._output, {name}._needs_grad = {output}, True")
+                return [*lines, code_of(self._recorded.result, code, self._bind)]
+            linked = [made[id(x)] for x in self._backward.results]
+            saved = [self._results.variable(x) for x in self._backward.saved]
+            wanted = [source.name for source in self._backward.wanted]
+            tuples = ", ".join(
+                f"({''.join(x + ', ' for x in each)})" for each in (linked, saved, wanted)
+            )
+            lines.append(f"{self._bind(self._backward.link)}({tuples}, arrays, (args, kwargs))")
 
         return [*lines, code_of(self._recorded.result, code, self._bind)]
 
@@ -200,6 +216,7 @@ class Replay:
         checks = [
             f"if mode.recording is not {mode.recording} or mode.anomaly: return None",
             f"if get_default_dtype() is not {dtype}: return None",
+            *([] if hooked_leaves() else ["if hooked_leaves(): return None"]),
             *sources.lines,
         ]
         if sources.settled:
@@ -239,12 +256,10 @@ class Replay:
                 for array, numbers in refreshed
             ]
         if self.program.is_short:
-            function, address, items, head = self.program.short_call()
-            self._names["native"] = function
-            call = f"native({address}, id(arrays) + {items}, {head}, 1)"
+            self._names["native"], address = self.program.short_call()
+            call = f"native({address}, arrays)"
         else:
             call = "program.enter(arrays)"
         lines.append(f"    status = {call}")
         lines.append("if status: return MISS if status > 0 else FAILED")
         return lines
-

@@ -7,16 +7,17 @@ or if it is none that can be compared the identity, must stay as it was.
 
 from __future__ import annotations
 
+import collections
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ..dtype import dtype, get_default_dtype
-from ..nn.members import Members
+from ..autograd.graph import hooked_leaves
+from ..dtype import dtype
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 from ..size import Size
@@ -27,6 +28,9 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), sli
 _COMPARED = (dtype, np.dtype, Size)
 _OPAQUE = (types.ModuleType, type, types.BuiltinFunctionType)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_OUTSIDE = frozenset({"print", "input", "open", "breakpoint"})
+_CLOCKS = frozenset({"time", "datetime"})
+_LEAST = ("_array", "dtype")  # attributes that every tensor has
 _LIBRARIES = {"numtorch", "numtorch_kernels", "numpy", "numba", *sys.stdlib_module_names} - {
     "__main__"
 }
@@ -71,6 +75,7 @@ class Sources:
         self._attributes: set[str] = set()
         self._inside = 0  # modules that are being followed
         self._codes: set[types.CodeType] = set()
+        self.talks = False  # whether some code prints, reads, or looks at a clock
 
     # ------------------------------------------------------------------ writing code
 
@@ -136,14 +141,10 @@ class Sources:
         source = Source(value, name)
         self.tensors.append(source)
         conditions = [f"{name}.__class__ is {self.bind(type(value))}"]
-        conditions.append(f"(({name}._node is None) is {source.leaf})")
-        if value._view is None:
-            conditions += [f"{name}._view is None", f"{name}._needs_grad is {source.needs_grad}"]
+        if len(vars(value)) == len(_LEAST):  # the quickest way to tell that nothing else is set
+            conditions.append(f"len({name}.__dict__) == {len(_LEAST)}")
         else:
-            conditions.append(f"{name}.requires_grad is {source.needs_grad}")
-        conditions.append(f"not ({name}._hooks or {name}._accumulated_hooks)")
-        if value._grad is None:
-            conditions.append(f"{name}._grad is None")
+            conditions += _conditions(value, name)
         self.checks.append(f"if not ({' and '.join(conditions)}): return None")
         if value._grad is not None:
             grad = f"{name}g"
@@ -196,10 +197,32 @@ class Sources:
             self._follow_module(value, name)
         elif isinstance(value, Optimizer):
             self._follow_optimizer(value, name)
-        elif not isinstance(value, _OPAQUE) and not is_library(type(value).__module__):
-            for attribute, each in vars(value).items() if hasattr(value, "__dict__") else ():
-                if attribute in self._attributes:
-                    self.follow(each, f"{name}.__dict__[{attribute!r}]")
+        elif hasattr(value, "__next__"):
+            raise Unsupported(f"it uses an iterator, a {type(value).__name__}")
+        elif isinstance(value, set | frozenset):
+            self.lines[-1] = f"if {path} != {self.bind(frozenset(value))}: return None"
+        elif isinstance(value, collections.deque):
+            self._follow_items(value, path)
+        elif not isinstance(value, _OPAQUE):
+            self._follow_attributes(value, name)
+
+    def _follow_attributes(self, value: Any, name: str) -> None:
+        """Follows what an object of the user's, or one of ours with a state of its own, holds."""
+        package = type(value).__module__.partition(".")[0]
+        if package != "numtorch" and is_library(package):
+            return
+        for attribute, each in getattr(value, "__dict__", {}).items():
+            if package == "numtorch" or attribute in self._attributes:
+                self.follow(each, f"{name}.__dict__[{attribute!r}]")
+        self._follow_class(type(value))
+
+    def _follow_class(self, kind: type) -> None:
+        """Follows the plain values and tensors that the user's classes hold."""
+        for each in kind.__mro__:
+            if not is_library(each.__module__):
+                for attribute, value in vars(each).items():
+                    if attribute in self._attributes and isinstance(value, (*_PLAIN, Tensor)):
+                        self.follow(value, f"{self.bind(each)}.{attribute}")
 
     def _follow_module(self, value: Module, name: str) -> None:
         own = vars(value)
@@ -209,6 +232,7 @@ class Sources:
         self.check("not (" + " or ".join(f"{name}.__dict__[{h!r}]" for h in _HOOKS) + ")")
         if not is_library(type(value).__module__):
             self._follow_code(type(value).forward, self.bind(type(value).forward))
+            self._follow_class(type(value))
         for attribute, each in own.items():
             path = f"{name}.__dict__[{attribute!r}]"
             if attribute in ("_parameters", "_buffers", "_modules"):
@@ -276,6 +300,8 @@ class Sources:
         if code is None or code in self._codes or is_library(function.__module__):
             return
         self._codes.add(code)
+        if not _OUTSIDE.isdisjoint(names_in(code)):
+            self.talks = True
         scope = function.__globals__
         space = self.bind(scope)
         for each in names_in(code):
@@ -287,11 +313,27 @@ class Sources:
     def _follow_global(self, value: Any, path: str) -> None:
         if not isinstance(value, types.ModuleType):
             self.follow(value, path)
+        elif value.__name__ in _CLOCKS:
+            self.talks = True
         elif not is_library(value.__name__):
             for attribute in sorted(self._attributes & vars(value).keys()):
                 found = vars(value)[attribute]
                 if not isinstance(found, types.ModuleType):
                     self.follow(found, f"{path}.{attribute}")
+
+
+def _conditions(value: Tensor, name: str) -> list[str]:
+    """What must hold of a tensor that has a gradient, a place in a graph, or a version."""
+    conditions = [f"{name}._node is {'' if value._node is None else 'not '}None"]
+    if value._view is None:
+        conditions += [f"{name}._view is None", f"{name}._needs_grad is {value._needs_grad}"]
+    else:
+        conditions.append(f"{name}.requires_grad is {value.requires_grad}")
+    if hooked_leaves():
+        conditions.append(f"not ({name}._hooks or {name}._accumulated_hooks)")
+    if value._grad is None:
+        conditions.append(f"{name}._grad is None")
+    return conditions
 
 
 def names_in(code: types.CodeType) -> Iterator[str]:
@@ -300,29 +342,3 @@ def names_in(code: types.CodeType) -> Iterator[str]:
     for each in code.co_consts:
         if isinstance(each, types.CodeType):
             yield from names_in(each)
-
-
-def calls_print(code: types.CodeType) -> bool:
-    """Whether code, or code that it defines, refers to what talks to the outside."""
-    return not _OUTSIDE.isdisjoint(names_in(code))
-
-
-_OUTSIDE = frozenset({"print", "input", "open", "breakpoint"})
-
-
-def code_prints(sources: Sources) -> bool:
-    """Whether some code that was followed talks to the outside."""
-    return any(calls_print(code) for code in sources._codes)
-
-
-def default_dtype() -> dtype:
-    """The default dtype, which results depend on."""
-    return get_default_dtype()
-
-
-def module_changes() -> int:
-    """A count that grows whenever a module is changed."""
-    return Members.changes
-
-
-Check = Callable[..., Any]

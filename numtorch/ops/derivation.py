@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from numtorch_kernels import symbols as s
 from numtorch_kernels.expression import Expr, cast
@@ -21,17 +20,17 @@ from .signature import Parameters
 from .table import TABLE, Op, Rule
 
 
-class Differentiable(Protocol):
+class Differentiable:
     """A function of symbols with derivatives of its own."""
 
     def contribution(
         self, position: int, g: Expr, y: Expr, inputs: Sequence[Expr], calls: Calls
     ) -> Expr | None:
         """What the gradient of the result adds to that of an input; None for nothing."""
+        raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """A node that stands for a call, which is differentiated as a whole."""
 
     node: Expr
@@ -78,23 +77,22 @@ class _Pass:
         self.nodes = self._ordered()
         self.active = self._leading_to_wanted()
         self.conditions: dict[str, Expr] = {}
+        self.parts: dict[int, dict[tuple[Condition, ...], Expr]] = {}
         self.sides = self._sides()
 
     def run(self) -> Expr | None:
         """The gradient of the wanted input."""
-        grads: dict[int, Expr] = {id(self.output): self.g}
+        self._add(self.output, (), self.g)
         for node in reversed(self.nodes):
-            g = grads.get(id(node))
-            if g is None:
+            if id(node) not in self.parts or node is self.wanted:
                 continue
+            g = self._gathered(node)
             for position, operand in self._active_operands(node):
                 part = self._contribution(node, position, g)
-                if part is None:
-                    continue
-                part = self._masked(cast(part, operand.dtype), node, position, operand)
-                known = grads.get(id(operand))
-                grads[id(operand)] = part if known is None else known + part
-        return grads.get(id(self.wanted)) if id(self.wanted) in self.active else None
+                if part is not None:
+                    conditions = self._use(self.sides[id(node)], node, position)
+                    self._add(operand, conditions, cast(part, operand.dtype))
+        return self._gathered(self.wanted) if id(self.wanted) in self.parts else None
 
     # ------------------------------------------------------------------ the expression
 
@@ -167,21 +165,41 @@ class _Pass:
         """The conditions under which a node's use of an operand counts."""
         if node.name != "where" or id(node) in self.calls:
             return around
-        condition, side = node.arguments[0], position == 1
-        while condition.name == "bitwise_not":
-            condition, side = condition.arguments[0], not side
-        self.conditions[condition.key] = condition
-        here = (condition.key, side)
-        return around if here in around else (*around, here)
+        new = self._parts_of(node.arguments[0], position == 1)
+        return (*around, *(each for each in new if each not in around))
 
-    def _masked(self, part: Expr, node: Expr, position: int, operand: Expr) -> Expr:
-        """A contribution, zero where it leaves a side of a choice that was not taken."""
-        within = self.sides[id(operand)]
-        for each in reversed(self._use(self.sides[id(node)], node, position)):
-            if each not in within:
-                condition = self.conditions[each[0]]
-                part = s.where(condition, part, 0) if each[1] else s.where(condition, 0, part)
-        return part
+    def _parts_of(self, condition: Expr, side: bool) -> list[Condition]:
+        """The conditions that make up one that is on a given side: all of them hold."""
+        if condition.name == "bitwise_not":
+            return self._parts_of(condition.arguments[0], not side)
+        if condition.name == ("bitwise_and" if side else "bitwise_or"):
+            a, b = condition.arguments
+            return self._parts_of(a, side) + self._parts_of(b, side)
+        self.conditions[condition.key] = condition
+        return [(condition.key, side)]
+
+    def _add(self, node: Expr, conditions: tuple[Condition, ...], part: Expr) -> None:
+        """Notes a part of a node's gradient, which is right where the conditions hold."""
+        parts = self.parts.setdefault(id(node), {})
+        parts[conditions] = parts[conditions] + part if conditions in parts else part
+
+    def _gathered(self, node: Expr) -> Expr:
+        """The gradient of a node, its parts being zero where they leave a side that is not taken.
+
+        Parts that leave the same side do so together.
+        """
+        within, parts = self.sides[id(node)], self.parts[id(node)]
+        for length in range(max(map(len, parts)), 0, -1):
+            for conditions in [each for each in parts if len(each) == length]:
+                outside = [i for i, each in enumerate(conditions) if each not in within]
+                if outside:
+                    part, last = parts.pop(conditions), outside[-1]
+                    key, side = conditions[last]
+                    condition = self.conditions[key]
+                    part = s.where(condition, part, 0) if side else s.where(condition, 0, part)
+                    self._add(node, conditions[:last] + conditions[last + 1 :], part)
+        first, *others = parts.values()
+        return sum(others, first)
 
     # ------------------------------------------------------------------ rules
 

@@ -11,7 +11,7 @@ import numpy as np
 from numtorch_kernels.expression import FLOAT64, Expr, cast, symbol
 
 from .apply import apply
-from .derivation import Calls, gradient, mark
+from .derivation import Calls, Differentiable, gradient, mark
 from .elementwise import PointwiseOp, nothing, operands_dtype
 
 Trace = Callable[[Sequence[Expr], Calls], Expr]
@@ -38,7 +38,7 @@ class Derivative:
         return _with_parameters(self.names, compute)
 
 
-class Formula:
+class Formula(Differentiable):
     """A function of numbers that is known by its expression, with derivatives.
 
     ``trace`` gives its expression for symbols of one dtype, each an object of its own, and notes
