@@ -16,32 +16,45 @@ AGREEMENT = 1e-3  # relative, between the digests of two libraries' answers
 
 @dataclass
 class Result:
-    """A row's times in seconds, a turn each, its errors and its digests, by library."""
+    """A row's times in seconds, a turn each, its errors and its digests, by variant."""
 
     row: Row
     times: dict[str, list[float]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     answers: dict[str, list[float]] = field(default_factory=dict)
 
-    def time(self, library: str) -> float | None:
-        """Median time of a call, None if the library did not run the row."""
-        return median(self.times[library]) if library in self.times else None
+    def time(self, variant: str) -> float | None:
+        """Median time of a call, None if the variant did not run the row."""
+        return median(self.times[variant]) if variant in self.times else None
 
-    def ratio(self, library: str) -> float | None:
-        """Median over the turns of the library's time by numtorch's."""
-        if library not in self.times or "numtorch" not in self.times:
+    def ratio(self, variant: str, to: str = "numtorch") -> float | None:
+        """Median over the turns of the variant's time by another's, numtorch's by default."""
+        if variant not in self.times or to not in self.times:
             return None
-        pairs = zip(self.times[library], self.times["numtorch"], strict=True)
+        pairs = zip(self.times[variant], self.times[to], strict=True)
         return median(theirs / ours for theirs, ours in pairs)
 
     def disagrees(self) -> bool:
-        """Tell whether the libraries computed different answers."""
+        """Tell whether the variants computed different answers."""
         digests = list(self.answers.values())
-        return not all(
-            abs(one - other) <= AGREEMENT * (abs(one) + abs(other)) + 1e-6
-            for digest in digests[1:]
-            for one, other in zip(digests[0], digest, strict=True)
+        return not all(agree(digests[0], digest) for digest in digests[1:])
+
+    def has_other_bits(self) -> bool:
+        """Tell whether numtorch's compiled answer differs in any digit from its eager one."""
+        eager, compiled = (self.answers.get(name) for name in ("numtorch", "numtorch.compile"))
+        return eager is not None and compiled is not None and eager != compiled
+
+
+def agree(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Tell whether two digests are of the same answer: a mean is as exact as its numbers are."""
+    return len(one) == len(other) and all(
+        one[part + 2] == other[part + 2]
+        and all(
+            abs(one[i] - other[i]) <= AGREEMENT * (one[part + 1] + other[part + 1])
+            for i in (part, part + 1)
         )
+        for part in range(0, len(one), 3)
+    )
 
 
 def figure(value: float | None, unit: float = 1.0) -> str:
@@ -53,15 +66,18 @@ def figure(value: float | None, unit: float = 1.0) -> str:
     return f"{scaled:,.{decimals}f}"
 
 
+def emphasised(ratio: float | None) -> str:
+    """A ratio, in bold where numtorch is the slower."""
+    return f"**{figure(ratio)}**" if (ratio or 1) < 1 else figure(ratio)
+
+
 def cells(result: Result) -> list[str]:
     """Statement, time of each library in microseconds, ratios of PyTorch and NumPy to numtorch."""
     times = [figure(result.time(library), 1e-6) for library in LIBRARIES]
-    ratio = figure(result.ratio("torch"))
-    slower = (result.ratio("torch") or 1) < 1
     return [
         f"`{result.row.statement}`",
         *times,
-        f"**{ratio}**" if slower else ratio,
+        emphasised(result.ratio("torch")),
         figure(result.ratio("numpy")),
     ]
 
@@ -124,27 +140,45 @@ def processor() -> str:
     return named[1] if named else platform.processor() or platform.machine()
 
 
-def document(results: Sequence[Result], versions: dict[str, str], conditions: str) -> str:
-    """Render the whole of RESULTS.md."""
-    slower = [result for result in results if (result.ratio("torch") or 1) < 1]
+def preamble(versions: dict[str, str], conditions: str, each: str, ours: str) -> str:
+    """Render what was measured on which machine, and how to read times and ratios."""
+    named = ", ".join(
+        f"{LIBRARIES[library]} {version}"
+        for library, version in versions.items()
+        if library in LIBRARIES
+    )
+    return (
+        f"{processor()}, {conditions}; {platform.system()}, Python {platform.python_version()}, "
+        f"{named}. {each} runs in its own process and they take turns; times are medians "
+        f"over the turns, ratios the median of each turn's ratio: above 1 {ours} is the faster."
+    )
+
+
+def problems(results: Sequence[Result]) -> list[str]:
+    """Render the sections about rows that failed, and about answers that differ."""
     failed = [result for result in results if result.errors.keys() - {"numpy"}]
     differing = [result for result in results if result.disagrees()]
-    named = ", ".join(f"{LIBRARIES[library]} {version}" for library, version in versions.items())
-    head = ["us a call", *LIBRARIES.values(), "PyTorch / numtorch", "NumPy / numtorch"]
-    parts = [
-        "# Benchmarks",
-        "Written by `python benchmarks/compare.py`; do not edit.",
-        f"{processor()}, {conditions}; {platform.system()}, Python {platform.python_version()}, "
-        f"{named}. Each library runs in its own process and they take turns; times are medians "
-        "over the turns, ratios the median of each turn's ratio: above 1 numtorch is the faster.",
-        "## Summary",
-        summary(results),
-        "## Rows on which PyTorch is faster",
-        listed(slower, lambda result: figure(result.ratio("torch"))),
+    return [
         "## Rows that failed",
         listed(failed, lambda result: str(result.errors)),
         "## Rows with different answers",
         listed(differing, lambda result: str(result.answers)),
+    ]
+
+
+def document(results: Sequence[Result], versions: dict[str, str], conditions: str) -> str:
+    """Render the whole of RESULTS.md."""
+    slower = [result for result in results if (result.ratio("torch") or 1) < 1]
+    head = ["us a call", *LIBRARIES.values(), "PyTorch / numtorch", "NumPy / numtorch"]
+    parts = [
+        "# Benchmarks",
+        "Written by `python benchmarks/compare.py`; do not edit.",
+        preamble(versions, conditions, "Each library", "numtorch"),
+        "## Summary",
+        summary(results),
+        "## Rows on which PyTorch is faster",
+        listed(slower, lambda result: figure(result.ratio("torch"))),
+        *problems(results),
     ]
     for group, members in groupby(results, lambda result: result.row.group):
         parts += [f"## {group[0].upper()}{group[1:]}", markdown(head, [cells(r) for r in members])]

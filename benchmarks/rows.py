@@ -19,13 +19,17 @@ Words = str | tuple[str, str | None]  # PyTorch's, and NumPy's where they differ
 
 @dataclass(frozen=True)
 class Row:
-    """A statement to time. `answer` is what it leaves to compare; by default its own value."""
+    """A statement to time. `answer` is what it leaves to compare; by default its own value.
+
+    It runs `calls` times before that: what compiles does so in the first ones.
+    """
 
     group: str
     statement: str
     numpy: str | None
     inputs: Mapping[str, Input]
     answer: str | None = None
+    calls: int = 1
 
     @property
     def name(self) -> str:
@@ -46,21 +50,28 @@ class Row:
         }
         return {"torch": library, "np": np, **made}
 
-    def first_answer(self, library: ModuleType, namespace: Namespace) -> np.ndarray:
-        """Run the statement once and return its answer as one flat float64 array."""
+    def first_answer(self, library: ModuleType, namespace: Namespace) -> list[np.ndarray]:
+        """Run the statement `calls` times and return the parts of its answer, see `parts`."""
         words = self.words(library.__name__) or ""
+        for _ in range(self.calls - 1):
+            exec(words, namespace)
         if self.answer is None or library is np:
-            return flat(eval(words, namespace))
+            return parts(eval(words, namespace))
         exec(words, namespace)
-        return flat(eval(self.answer, namespace))
+        return parts(eval(self.answer, namespace))
 
 
-def flat(answer: Any) -> np.ndarray:
-    """Any library's tensor, number, or tuple of them as one flat float64 array."""
+def parts(answer: Any) -> list[np.ndarray]:
+    """Any library's tensor, number, or tuple of them as flat float64 arrays."""
     if isinstance(answer, tuple):
-        return np.concatenate([flat(part) for part in answer])
+        return [array for part in answer for array in parts(part)]
     detached = answer.detach() if hasattr(answer, "detach") else answer
-    return np.asarray(detached, dtype=np.float64).ravel()
+    return [np.asarray(detached, dtype=np.float64).ravel()]
+
+
+def library_of(variant: str) -> str:
+    """Name of the library of which "numtorch.compile", say, is a variant."""
+    return variant.partition(".")[0]
 
 
 def uniform(*shape: int, dtype: str = "float32", low: float = -2, high: float = 2) -> Input:

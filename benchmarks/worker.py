@@ -1,7 +1,8 @@
-"""One library in one process: reads requests as lines of JSON, answers each with one line.
+"""One variant in one process: reads requests as lines of JSON, answers each with one line.
 
-{"row": name}        make its inputs, run it -> {"answer": [mean, mean of squares, size]}
+{"row": name}        make its inputs, run it -> {"answer": [mean, root mean square, size] a part}
 {"seconds": budget}  time it for about so long -> {"time": seconds a call}
+{"first": name}      make that row's inputs, time its first calls -> {"times": seconds each}
 Whatever a library cannot do is answered by {"error": message}.
 """
 
@@ -15,17 +16,33 @@ from typing import Any
 
 import numpy as np
 
-from rows import ROWS, Row
+from compiled_rows import COMPILED_ROWS
+from rows import ROWS, Namespace, Row, library_of
 
 BLOCKS = 3  # a turn's time is that of its best block
 
 
-def prepare(row: Row, library: ModuleType) -> tuple[Timer, list[float]]:
-    """The row's timer, warm, and a digest of its first answer."""
+def namespace_of(row: Row, library: ModuleType, compiles: bool) -> Namespace:
+    """The row's inputs, its step compiled if asked, as if it were the first that is."""
     namespace = row.namespace(library)
-    answer = row.first_answer(library, namespace)
-    timer = Timer(row.words(library.__name__), "import gc; gc.enable()", globals=namespace)
-    return timer, [float(answer.mean()), float(np.square(answer).mean()), answer.size]
+    if compiles:
+        library.compiler.reset()
+        namespace["step"] = library.compile(namespace["step"])
+    return namespace
+
+
+def timer_of(row: Row, library: ModuleType, namespace: Namespace) -> Timer:
+    """The timer of the row's statement."""
+    return Timer(row.words(library.__name__), "import gc; gc.enable()", globals=namespace)
+
+
+def digest(answer: list[np.ndarray]) -> list[float]:
+    """Mean, root mean square and size of each part."""
+    return [
+        float(number)
+        for part in answer
+        for number in (part.mean(), np.sqrt(np.square(part).mean()), part.size)
+    ]
 
 
 def calls_in(timer: Timer, seconds: float) -> int:
@@ -36,16 +53,29 @@ def calls_in(timer: Timer, seconds: float) -> int:
     return max(1, round(number * seconds / taken))
 
 
-def replies(library: ModuleType, requests: Iterator[str]) -> Iterator[dict[str, Any]]:
+def replies(
+    library: ModuleType, compiles: bool, requests: Iterator[str]
+) -> Iterator[dict[str, Any]]:
     """Answer the requests one by one."""
-    rows = {row.name: row for row in ROWS}
+    rows = {row.name: row for row in [*ROWS, *COMPILED_ROWS]}
     timer, number = Timer(), 0
     for request in map(json.loads, requests):
         try:
             if "row" in request:
-                timer, number = Timer(), 0  # the last row's inputs go before the next row's come
-                timer, digest = prepare(rows[request["row"]], library)
-                yield {"answer": digest}
+                namespace, timer, number = (
+                    {},
+                    Timer(),
+                    0,
+                )  # a row's inputs go before the next's come
+                row = rows[request["row"]]
+                namespace = namespace_of(row, library, compiles)
+                answer = digest(row.first_answer(library, namespace))
+                timer = timer_of(row, library, namespace)
+                yield {"answer": answer}
+            elif "first" in request:
+                row = rows[request["first"]]
+                timer = timer_of(row, library, namespace_of(row, library, compiles))
+                yield {"times": timer.repeat(row.calls, 1)}
             else:
                 block = request["seconds"] / BLOCKS
                 number = number or calls_in(timer, block)
@@ -54,14 +84,15 @@ def replies(library: ModuleType, requests: Iterator[str]) -> Iterator[dict[str, 
             yield {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
 
 
-def main(name: str, threads: int) -> None:
+def main(variant: str, threads: int) -> None:
     """Serve until standard input ends, after a line with the library's version."""
     answers, sys.stdout = sys.stdout, sys.stderr
-    library = importlib.import_module(name)
+    library = importlib.import_module(library_of(variant))
     if library is not np:
         library.set_num_threads(threads)
     print(json.dumps({"version": library.__version__}), file=answers, flush=True)
-    for reply in replies(library, iter(sys.stdin.readline, "")):
+    compiles = variant != library_of(variant)
+    for reply in replies(library, compiles, iter(sys.stdin.readline, "")):
         print(json.dumps(reply), file=answers, flush=True)
 
 

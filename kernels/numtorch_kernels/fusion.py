@@ -321,28 +321,7 @@ def _related(group: Group, node: Node) -> bool:
     return any(id(x.root) in roots for x in node.operands)
 
 
-# ---------------------------------------------------------------------- what is needed
-
-
-def needed(nodes: Sequence[Node | Operand], kept: set[int]) -> list[Node | Operand]:
-    """The nodes without those that nobody needs; ``kept`` are the ids of memory that counts."""
-    wanted: dict[int, list[Operand]] = {}
-    result: list[Node | Operand] = []
-    for node in reversed(nodes):
-        if isinstance(node, Node):
-            useful = any(
-                id(x.root) in kept or any(map(x.overlaps, wanted.get(id(x.root), ())))
-                for x in node.outputs
-            )
-            if not useful:
-                continue
-            reads = node.inputs
-        else:
-            reads = [node]
-        for x in reads:
-            wanted.setdefault(id(x.root), []).append(x)
-        result.append(node)
-    return result[::-1]
+# ---------------------------------------------------------------------- one loop of a stage
 
 
 class FusedLoop:

@@ -20,10 +20,11 @@ from . import interpreter as I
 from . import threads
 from .build import TASK, Loop, machine_code
 from .expression import Expr
-from .fusion import Barrier, Group, Part, Placement, Stage, fused, grouped, needed
+from .fusion import Barrier, Group, Part, Placement, Stage, fused, grouped
 from .launches import Node, Operand, Step, address_of, nodes_of, root_of
 from .memory import ALIGNMENT
 from .pointwise import loop_of
+from .simplification import needed, without_copies
 
 Array = np.ndarray[Any, Any]
 
@@ -102,7 +103,7 @@ class Program:
         self._memory = _Memory([*inputs, *outputs])
         self.checked = len(inputs)
         kept = {id(root_of(array)) for array in (*inputs, *outputs)}
-        nodes = needed(nodes_of(steps), kept)
+        nodes = without_copies(needed(nodes_of(steps), kept), kept)
         effects = {id(root_of(array)) for array in inputs}
         initial = self._initial_values(nodes, kept)
         self.starting = [x.root for x in initial]

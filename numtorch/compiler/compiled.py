@@ -58,6 +58,7 @@ class Compiled:
         self._recordings = 0
         self._failures = 0
         self._large = True
+        self._compiling = False  # in the background
         self._warned = False
         self._lock = threading.Lock()
 
@@ -87,7 +88,7 @@ class Compiled:
     # ------------------------------------------------------------------ recording
 
     def _record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if mode.anomaly:
+        if mode.anomaly or self._compiling:
             return self.function(*args, **kwargs)
         if self._recordings >= RETRACES:
             self._warn()
@@ -189,6 +190,7 @@ class Compiled:
         if self.background:
             for step in steps:
                 _run_alone(step)
+            self._compiling = True
             work = functools.partial(self._finish, recorded, backward)
             threading.Thread(target=work, name=f"compile {self.name}", daemon=True).start()
             return result
@@ -203,10 +205,13 @@ class Compiled:
         return result
 
     def _finish(self, recorded: Recorded, backward: Backward | None) -> Replay:
-        with _message_after(PATIENCE, self.name):
-            replay = Replay(recorded, backward)
-            if backward is not None:
-                backward.finish(self.function)
+        try:
+            with _message_after(PATIENCE, self.name):
+                replay = Replay(recorded, backward)
+                if backward is not None:
+                    backward.finish(self.function)
+        finally:
+            self._compiling = False
         self.explanations.append(
             describe(self.name, replay.program, None if backward is None else backward.program)
         )

@@ -37,6 +37,8 @@ def written_roots(steps: Sequence[Step]) -> dict[int, Array]:
 def span_of(array: Array) -> tuple[int, int]:
     """The address of the first byte that an array uses, and of the first behind it."""
     start = address_of(array)
+    if not array.size:
+        return start, start
     reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
     low = start + sum(min(each, 0) for each in reach)
     return low, start + sum(max(each, 0) for each in reach) + array.itemsize

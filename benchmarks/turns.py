@@ -1,0 +1,140 @@
+"""Variants of libraries, each in a process of its own, that take turns at the rows.
+
+A variant is a library's name, or that with ".compile" behind it: its rows' steps are compiled then.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from report import Result
+from rows import Row, library_of
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+
+
+class Worker:
+    """A process that times one variant's rows; with changes of its environment."""
+
+    def __init__(self, variant: str, threads: int, **changes: str) -> None:
+        pools = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+        limits = {f"{pool}_NUM_THREADS": str(threads) for pool in pools}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "worker.py"), variant, str(threads)],
+            env=os.environ | limits | changes,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.version = self._reply()["version"]
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request and wait for its reply."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return self._reply()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+    def _reply(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the worker ended with status {self.process.wait()}")
+        return json.loads(line)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Command line of a runner."""
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    options.add_argument("--rows", help="measure rows whose name matches this; write no file")
+    options.add_argument("--turns", type=int, default=7, help="of each variant at each row")
+    options.add_argument("--seconds", type=float, default=0.05, help="that a turn takes")
+    options.add_argument("--threads", type=int, default=os.cpu_count(), help="of each variant")
+    return options
+
+
+def chosen_rows(
+    options: argparse.ArgumentParser, chosen: argparse.Namespace, table: Sequence[Row]
+) -> list[Row]:
+    """Rows of the table that the command line asks for."""
+    rows = [row for row in table if re.search(chosen.rows or "", row.name)]
+    if not rows:
+        options.error(f"no row matches {chosen.rows!r}")
+    return rows
+
+
+def present(variants: Iterable[str]) -> list[str]:
+    """Those variants whose library is installed."""
+    return [variant for variant in variants if importlib.util.find_spec(library_of(variant))]
+
+
+def conditions(threads: int) -> str:
+    """Under what conditions a measurement starts."""
+    return f"{threads} threads, load average {os.getloadavg()[0]:.1f} at the start"
+
+
+def measure(row: Row, workers: dict[str, Worker], turns: int, seconds: float) -> Result:
+    """Time a row on all variants in turns: A B C, A B C, ..."""
+    result = Result(row)
+
+    def ask(variant: str, key: str, **request: Any) -> Any:
+        reply = workers[variant].ask(**request)
+        if "error" in reply:
+            result.errors[variant] = reply["error"]
+        return reply.get(key)
+
+    for variant in filter(row.words, workers):
+        if (answer := ask(variant, "answer", row=row.name)) is not None:
+            result.answers[variant] = answer
+    for _ in range(turns):
+        for variant in result.answers:
+            if variant not in result.errors:
+                result.times.setdefault(variant, []).append(ask(variant, "time", seconds=seconds))
+    for variant in result.errors:
+        result.times.pop(variant, None)
+    return result
+
+
+def measure_all(
+    rows: Sequence[Row],
+    variants: Iterable[str],
+    chosen: argparse.Namespace,
+    cells: Callable[[Result], Sequence[str]],
+) -> tuple[list[Result], dict[str, str]]:
+    """Measure the rows, print their cells as they come; the results and each variant's version."""
+    workers = {variant: Worker(variant, chosen.threads) for variant in present(variants)}
+    results = []
+    for row in rows:
+        result = measure(row, workers, chosen.turns, chosen.seconds)
+        results.append(result)
+        warnings = [f"{variant}: {error}" for variant, error in result.errors.items()]
+        warnings += ["ANSWERS DIFFER"] * result.disagrees()
+        warnings += ["OTHER BITS THAN EAGER"] * result.has_other_bits()
+        line = "  ".join(f"{cell:>9}" for cell in cells(result)[1:])
+        print(line, row.name, *warnings, sep="  ", flush=True)
+    for worker in workers.values():
+        worker.close()
+    return results, {variant: worker.version for variant, worker in workers.items()}
+
+
+def renew(file: Path, table: str, marks: tuple[str, str]) -> None:
+    """Replace what stands between the marks, if they stand in the file."""
+    begin, end = map(re.escape, marks)
+    text = file.read_text(encoding="utf-8")
+    filled = "\n".join([marks[0], table, marks[1]])
+    renewed = re.sub(f"{begin}.*{end}", lambda _: filled, text, flags=re.DOTALL)
+    file.write_text(renewed, encoding="utf-8")
