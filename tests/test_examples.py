@@ -44,15 +44,29 @@ def descend(torch: ModuleType) -> list[list[float]]:
     return table
 
 
-@pytest.mark.slow
-def test_gradient_descent(tmp_path: Path, oracle: ModuleType) -> None:
-    printed = run("gradient_descent", tmp_path, "--backend", "torch")
+def assert_table(printed: str, oracle: ModuleType) -> None:
+    """What is printed begins with the table of the twenty steps."""
     lines = printed.splitlines()
     assert lines[0] == "iter \tloss \tw"
     for i, (line, expected) in enumerate(zip(lines[1:], descend(oracle), strict=False)):
         iteration, loss, *w = line.replace("[", " ").replace("]", " ").split()
         assert (int(iteration), loss) == (i, f"{expected[0]:.2f}")
         assert [float(x) for x in w] == pytest.approx(expected[1:], abs=1e-5)
+
+
+def assert_compiled(printed: str) -> None:
+    """What is printed compares eager with compiled steps, and says what these became."""
+    assert "loss curves:   equal, bit for bit" in printed
+    assert "weights 0.0e+00" in printed
+    assert number(r" us eager, (\d+) us compiled", printed) > 0
+    kernels, passes = (number(p, printed) for p in (r"(\d+) kernels in", r"in (\d+) passes"))
+    assert kernels >= passes == len(printed.split("one native call:\n")[1].splitlines())
+
+
+@pytest.mark.slow
+def test_gradient_descent(tmp_path: Path, oracle: ModuleType) -> None:
+    printed = run("gradient_descent", tmp_path, "--backend", "torch")
+    assert_table(printed, oracle)
     assert number(r"excess +(\S+) relative", printed) <= 1e-3
     assert number(r"losses (\S+) relative", printed) < 1e-4
 
@@ -62,6 +76,20 @@ def test_digits(tmp_path: Path, oracle: ModuleType) -> None:
     printed = run("digits", tmp_path, "--backend", "torch")
     assert number(r"test accuracy +(\S+)%", printed) >= 97
     assert number(r"first 50 steps: within (\S+) relative", printed) <= 1e-3
+
+
+@pytest.mark.slow
+def test_gradient_descent_compiled(tmp_path: Path, oracle: ModuleType) -> None:
+    printed = run("gradient_descent", tmp_path, "--compile")
+    assert_table(printed, oracle)
+    assert_compiled(printed)
+
+
+@pytest.mark.slow
+def test_digits_compiled(tmp_path: Path) -> None:
+    printed = run("digits", tmp_path, "--compile", "--epochs", "20")
+    assert number(r"test accuracy +(\S+)%", printed) >= 97
+    assert_compiled(printed)
 
 
 @pytest.mark.slow

@@ -270,7 +270,8 @@ def made_ufunc(loop: Loop) -> Any:
 
 def replace_ufuncs(substitute: Callable[[Loop], Any] | None) -> None:
     """Lets ``loop.ufunc`` give what a function makes of the loop; None takes that back."""
-    Loop.ufunc = _ufunc_of if substitute is None else property(substitute)
+    attribute = _ufunc_of if substitute is None else property(substitute)
+    type.__setattr__(Loop, "ufunc", attribute)
 
 
 _loops: dict[Any, Loop] = {}

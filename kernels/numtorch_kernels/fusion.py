@@ -314,9 +314,9 @@ def _joined(parts: Sequence[Part], node: Node, effects: set[int]) -> bool:
 
 def _related(group: Group, node: Node) -> bool:
     """Whether to join a group saves a node reading memory again, or a call that is all it costs."""
-    if not group.units and group.stages[0].common_shape(node) is not None:
-        if prod(node.shape) <= _FEW:
-            return True
+    small = prod(node.shape) <= _FEW and not group.units
+    if small and group.stages[0].common_shape(node) is not None:
+        return True
     roots = {id(x.root) for each in group.nodes() for x in each.operands if x.hi - x.lo > 8}
     return any(id(x.root) in roots for x in node.operands)
 

@@ -57,86 +57,100 @@ def call_region(_context, region, task, descriptor, tasks):
     return types.void(region, task, descriptor, tasks), codegen
 
 
+# Places in the frame of a task, in words: what loops get, and the counters of other dimensions.
+DIMS, STEPS, POINTERS, COUNTERS, ORIGINS = 0, 16, 160, 208, 256
+
+
 @helper
-def run_stage(stage, bases, start, count, index, scratch, frame):
-    """Runs one loop over a block of units."""
+def point_to(stage, bases, start, index, scratch, frame):
+    """Fills in where a block's operands begin, and the steps and sizes that loops get."""
     operands, sizes, mode = stage[OPERANDS], stage[SIZES], stage[MODE]
-    cores, core_steps = stage[CORES], stage[CORE_STEPS]
-    dims, steps, pointers, counter = (
-        frame,
-        offset(frame, 16),
-        offset(frame, 160),
-        offset(frame, 208),
-    )
-    origin = offset(frame, 256)
-    inner = offset(stage, STAGE_HEAD)
-    fixed = offset(inner, sizes)
-    table = offset(fixed, cores + core_steps)
-    width = OPERAND_HEAD + sizes
-    for k in range(cores):
+    dims, steps = offset(frame, DIMS), offset(frame, STEPS)
+    pointers, origins = offset(frame, POINTERS), offset(frame, ORIGINS)
+    fixed = offset(stage, STAGE_HEAD + sizes)
+    for k in range(stage[CORES]):
         dims[1 + k] = fixed[k]
-    for k in range(core_steps):
-        steps[operands + k] = fixed[cores + k]
+    for k in range(stage[CORE_STEPS]):
+        steps[operands + k] = fixed[stage[CORES] + k]
+    entry = offset(fixed, stage[CORES] + stage[CORE_STEPS])
     for k in range(operands):
-        entry = offset(table, k * width)
         place = bases[entry[PLACE]] + entry[OFFSET]
-        if entry[LOCAL]:
-            place += index * scratch
-        else:
-            place += start * entry[STEP]
-        origin[k] = place
-        pointers[k] = place
+        place += index * scratch if entry[LOCAL] else start * entry[STEP]
+        origins[k] = pointers[k] = place
         if mode == FLAT:
             steps[k] = entry[OPERAND_HEAD]
         elif mode == INNER:
             steps[k] = entry[OPERAND_HEAD + sizes - 1]
         else:
             steps[k] = entry[STEP]
-    if mode == FLAT:
-        dims[0] = min(count * inner[0], stage[LIMIT] - start * inner[0])
-        call_loop(stage[LOOP], pointers, dims, steps)
-        return
-    if mode == MATRIX:
-        dims[0], dims[1] = 1, count
-        call_loop(stage[LOOP], pointers, dims, steps)
-        return
-    if mode == CHUNKS:
-        whole = min(count, stage[LIMIT] // fixed[0] - start)
-        dims[0] = whole
-        call_loop(stage[LOOP], pointers, dims, steps)
-        if whole < count:
-            for k in range(operands):
-                pointers[k] = origin[k] + whole * table[k * width + STEP]
-            dims[0], dims[1] = 1, stage[LIMIT] % fixed[0]
-            call_loop(stage[LOOP], pointers, dims, steps)
-        return
-    # The remaining dimensions in turn: units are the slowest of them, or the loop's own.
-    last = sizes - 1 if mode == INNER else sizes
-    repeats = count if mode == INNER else 1
-    dims[0] = inner[sizes - 1] if mode == INNER else count
+        entry = offset(entry, OPERAND_HEAD + sizes)
+
+
+@helper
+def run_chunks(stage, start, count, frame):
+    """Runs a loop over rows of which the very last is shorter."""
+    dims, pointers, origins = offset(frame, DIMS), offset(frame, POINTERS), offset(frame, ORIGINS)
+    length = offset(stage, STAGE_HEAD + stage[SIZES])[0]
+    whole = min(count, stage[LIMIT] // length - start)
+    dims[0] = whole
+    call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
+    if whole < count:
+        width = OPERAND_HEAD + stage[SIZES]
+        table = offset(stage, STAGE_HEAD + stage[SIZES] + stage[CORES] + stage[CORE_STEPS])
+        for k in range(stage[OPERANDS]):
+            pointers[k] = origins[k] + whole * table[k * width + STEP]
+        dims[0], dims[1] = 1, stage[LIMIT] % length
+        call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
+
+
+@helper
+def run_nested(stage, count, frame):
+    """Runs a loop for each place in the other dimensions: units, if it is not along them, first."""
+    dims, pointers, origins = offset(frame, DIMS), offset(frame, POINTERS), offset(frame, ORIGINS)
+    sizes, along_units, counters = stage[SIZES], stage[MODE] == ACROSS, offset(frame, COUNTERS)
+    inner, width = offset(stage, STAGE_HEAD), OPERAND_HEAD + sizes
+    table = offset(inner, sizes + stage[CORES] + stage[CORE_STEPS])
+    last = sizes if along_units else sizes - 1
+    repeats = 1 if along_units else count
+    dims[0] = count if along_units else inner[sizes - 1]
     for k in range(last):
         repeats *= inner[k]
-        counter[k] = 0
+        counters[k] = 0
     unit = 0
     for _ in range(repeats):
-        for k in range(operands):
+        for k in range(stage[OPERANDS]):
             entry = offset(table, k * width)
-            place = origin[k]
-            if mode == INNER:
-                place += unit * entry[STEP]
+            place = origins[k] + unit * entry[STEP]
             for axis in range(last):
-                place += counter[axis] * entry[OPERAND_HEAD + axis]
+                place += counters[axis] * entry[OPERAND_HEAD + axis]
             pointers[k] = place
-        call_loop(stage[LOOP], pointers, dims, steps)
+        call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
         axis = last - 1
-        while axis >= 0:
-            counter[axis] += 1
-            if counter[axis] < inner[axis]:
-                break
-            counter[axis] = 0
+        while axis >= 0 and counters[axis] + 1 == inner[axis]:
+            counters[axis] = 0
             axis -= 1
-        if axis < 0:
+        if axis >= 0:
+            counters[axis] += 1
+        else:
             unit += 1
+
+
+@helper
+def run_stage(stage, bases, start, count, index, scratch, frame):
+    """Runs one loop over a block of units."""
+    dims, pointers = offset(frame, DIMS), offset(frame, POINTERS)
+    point_to(stage, bases, start, index, scratch, frame)
+    if stage[MODE] == FLAT:
+        size = offset(stage, STAGE_HEAD)[0]
+        dims[0] = min(count * size, stage[LIMIT] - start * size)
+        call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
+    elif stage[MODE] == MATRIX:
+        dims[0], dims[1] = 1, count
+        call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
+    elif stage[MODE] == CHUNKS:
+        run_chunks(stage, start, count, frame)
+    else:
+        run_nested(stage, count, frame)
 
 
 @helper

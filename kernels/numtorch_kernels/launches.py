@@ -106,7 +106,8 @@ def _outputs(loop: Loop, inputs: Sequence[Array]) -> list[Array]:
 
 def outer_shape(loop: Loop, operands: Sequence[Array]) -> tuple[Shape, dict[str, int]]:
     """The shape that operands broadcast to without core dimensions, and the sizes of those."""
-    shapes, sizes = [], {}
+    shapes: list[Shape] = []
+    sizes: dict[str, int] = {}
     for x, names in zip(operands, loop.names, strict=False):
         split = x.ndim - len(names)
         shapes.append(x.shape[:split])

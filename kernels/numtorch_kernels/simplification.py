@@ -92,8 +92,7 @@ def _may_lie_there(
         and all(source.lo <= use.operand.lo and use.operand.hi <= source.hi for use in own)
         and not any(use.writes and use.place > place for use in own)
         and all(
-            use.place >= place or not use.operand.overlaps(target)
-            for use in uses[id(target.root)]
+            use.place >= place or not use.operand.overlaps(target) for use in uses[id(target.root)]
         )
         and not any(
             use.writes and use.place > place and use.operand.overlaps(target)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels.copying import conversion_loop
-from numtorch_kernels.layout import memory_order, ordered, result
+from numtorch_kernels.encoding import element_cost
 from numtorch_kernels.launches import Launch, Step, root_of
-from numtorch_kernels.program import Program, element_cost
+from numtorch_kernels.layout import memory_order, ordered, result
+from numtorch_kernels.program import Program
 
 from ..autograd.calls import grad as gradients
 from ..autograd.graph import Grads, Node, edge_of, run_backward
@@ -151,10 +152,10 @@ class Backward:
         node.kept = None if self.spent else kept
         node.inputs = [(x, x._version) for x in wanted]
         node.call = call
-        for output, result in enumerate(results):
-            result._node = node
-            result._output = output
-            result._needs_grad = True
+        for output, tensor in enumerate(results):
+            tensor._node = node
+            tensor._output = output
+            tensor._needs_grad = True
 
 
 class CompiledFunctionBackward(Node):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from numtorch_kernels.program import Program, StageReport
+from numtorch_kernels.encoding import StageReport
+from numtorch_kernels.program import Program
 
 
 @dataclass(frozen=True)

@@ -142,12 +142,15 @@ class Outside:
     """The state of what is neither tensors nor values that were followed."""
 
     def __init__(self) -> None:
-        self.python = random.getstate()
-        self.numpy = np.random.get_state()[1:]
+        self._python = random.getstate()
+        self._numpy = _numpy_state()
 
     def is_same(self) -> bool:
         """Whether no random numbers were drawn since."""
-        position = np.random.get_state()[1:]
-        return random.getstate() == self.python and all(
-            np.array_equal(one, other) for one, other in zip(position, self.numpy, strict=True)
-        )
+        return random.getstate() == self._python and _numpy_state() == self._numpy
+
+
+def _numpy_state() -> tuple[Any, ...]:
+    """The state of NumPy's global generator, so that it can be compared."""
+    state = np.random.get_state(legacy=False)
+    return state["state"]["key"].tobytes(), state["state"]["pos"], state["has_gauss"]

@@ -65,24 +65,26 @@ def _own_references() -> int:
 _OWN = _own_references()
 
 
-def alive(steps: Sequence[Step]) -> set[int]:
-    """The ids of the memory that someone else than the steps refers to."""
-    slots: dict[int, int] = {}
-    objects: dict[int, Array] = {}
+def _collect(steps: Sequence[Step], objects: dict[int, Array], slots: dict[int, int]) -> None:
+    """Notes all arrays of steps and what they are views of, and how often steps refer to each."""
     for array in operands_of(steps):
         slots[id(array)] = slots.get(id(array), 0) + 1
         objects[id(array)] = array
-    array = None
     pending = list(objects.values())
     while pending:
-        view = pending.pop()
-        base = base_of(view)
+        base = base_of(pending.pop())
         if base is not None:
             slots[id(base)] = slots.get(id(base), 0) + 1
             if id(base) not in objects:
                 objects[id(base)] = base
                 pending.append(base)
-    view = base = None
+
+
+def alive(steps: Sequence[Step]) -> set[int]:
+    """The ids of the memory that someone else than the steps refers to."""
+    slots: dict[int, int] = {}
+    objects: dict[int, Array] = {}
+    _collect(steps, objects, slots)
     found = set()
     counts = _references(objects)
     pooled = memory.pooled_ids()

@@ -133,7 +133,7 @@ class Replay:
     def take_first_arrays(self) -> tuple[Array, ...]:
         """The arrays of the recorded run, which are not kept any longer."""
         arrays = self.first_arrays
-        self.first_arrays: tuple[Array, ...] = ()
+        self.first_arrays = ()
         return arrays
 
     def _bind(self, value: Any) -> str:

@@ -27,6 +27,7 @@ class Plan:
     """How a row computes for one combination of operand kinds; its ufunc is for small operands."""
 
     __slots__ = ("casts", "dtype", "loop", "ufunc")
+    ufunc: Any
 
     def __init__(self, loop: Any, kind: dtype, casts: tuple[Any, ...]) -> None:
         self.loop = loop

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import copying, index, matmul, memory, reduce, sort
-
 from numtorch_kernels.deferral import settled
 
 from ..autograd.mode import no_grad

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,10 @@ from processes import environment
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
+def fresh() -> None:
     """Nothing is compiled at the start of a test."""
     compiler.reset()
     compiler._all.clear()
-    yield
 
 
 def newest() -> Compiled:

@@ -20,9 +20,9 @@ ERRORS = (RuntimeError, TypeError, ValueError, IndexError)
 
 # Rows whose samples have sizes among their arguments, which do not fit inputs of other sizes.
 SIZED = {
-    "as_strided", "bilinear", "diagonal_scatter", "embedding", "expand", "index_copy", "index_put", "layer_norm",
-    "masked_scatter", "repeat_interleave", "nan_to_num", "select_scatter", "slice_scatter", "split",
-    "split_with_sizes", "unflatten", "unfold", "view",
+    "as_strided", "bilinear", "diagonal_scatter", "embedding", "expand", "index_copy", "index_put",
+    "layer_norm", "masked_scatter", "repeat_interleave", "nan_to_num", "select_scatter",
+    "slice_scatter", "split", "split_with_sizes", "unflatten", "unfold", "view",
 }  # fmt: skip
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=str)

@@ -1,0 +1,281 @@
+"""The words that describe a group to the interpreter: its units, blocks and loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+from . import interpreter as I
+from . import threads
+from .build import Loop
+from .expression import Expr
+from .fusion import Group, Placement, Stage, fused
+from .launches import Node, Operand
+from .memory import ALIGNMENT
+from .plan import Plan
+from .pointwise import loop_of
+
+_BLOCK_BYTES = 1 << 16  # of what a block of units touches: it stays in a second-level cache
+_MATRIX_BYTES = 1 << 18  # the same of a group with a matrix product, which likes tall blocks
+_ROWS = 6  # of a tile of a matrix product; shares of tasks are multiples
+_LANES = 64  # elements that shares of pointwise work are multiples of
+_SHORT = 32  # elements; a loop along fewer costs more to call than to run
+WORTH = 20_000  # nanoseconds of work from which a second thread pays
+
+# What an element of a pointwise loop costs, in nanoseconds, by its primitives; others 0.1.
+_COSTS = {
+    **dict.fromkeys(("exp", "exp2", "log", "log2", "log10", "sigmoid", "sin", "cos", "tanh"), 0.8),
+    **dict.fromkeys(("expm1", "log1p", "erf", "erfc", "tan", "atan", "asin", "acos", "atan2"), 2.0),
+    **dict.fromkeys(("pow", "sinh", "cosh", "erfinv", "asinh", "acosh", "atanh"), 3.0),
+    **dict.fromkeys(("fmod", "remainder", "floor_divide"), 4.0),
+}
+
+
+class StageReport(NamedTuple):
+    """What :meth:`Program.report` says of a stage."""
+
+    labels: tuple[str, ...]
+    loop: Loop
+    group: int
+    reads: int  # bytes of memory that is not the block's own
+    writes: int
+
+
+def cost_of(group: Group) -> float:
+    """Roughly the nanoseconds that a group takes on one thread."""
+    total = 0.0
+    for stage in group.stages:
+        size = prod(stage.nodes[0].shape) * prod(stage.nodes[0].core)
+        if stage.is_pointwise:
+            total += size * sum(element_cost(node.loop) for node in stage.nodes)
+        elif stage.nodes[0].loop.name == "multiply_in_place":
+            total += size / 60
+        else:
+            total += size * (0.15 if stage.nodes[0].loop.name in ("rows", "columns") else 0.8)
+    return total
+
+
+def element_cost(loop: Loop) -> float:
+    """Roughly the nanoseconds that a pointwise loop takes for an element in cache."""
+    seen: dict[str, Expr] = {}
+    pending = list(loop.expressions or ())
+    while pending:
+        each = pending.pop()
+        if each.key not in seen:
+            seen[each.key] = each
+            pending += [x for x in each.arguments if isinstance(x, Expr)]
+    return 0.1 + sum(_COSTS.get(each.name, 0.1) for each in seen.values())
+
+
+class GroupRecord:
+    """Writes the record of a group."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        group: Group,
+        number: int,
+    ) -> None:
+        self.plan = plan
+        self.group = group
+        self.number = number
+        self.reports: list[StageReport] = []
+        self.grain = 1
+        self.units = group.units
+        self.local = {key: entry for key, entry in plan.local.items() if entry[0] is group}
+        if not group.units:
+            self._choose_units()
+        self.block = self._block()
+        stages = [self._stage(stage) for stage in group.stages]
+        stages = [stage for stage in stages if stage]
+        workers = threads.concurrency() if cost_of(group) >= WORTH else 1
+        parts = -(-self.units // self.grain)
+        self.tasks = max(1, min(workers, parts))
+        self.words = [0] * I.GROUP_HEAD
+        self.words[I.UNITS] = self.units
+        self.words[I.BLOCK] = self.block
+        self.words[I.TASKS] = self.tasks
+        self.words[I.GRAIN] = self.grain
+        self.words[I.STAGES] = len(stages)
+        self.words[I.SCRATCH] = self.scratch
+        for stage in stages:
+            self.words += stage
+        self.words[I.LENGTH] = len(self.words)
+
+    # ------------------------------------------------------------------ units and blocks
+
+    def _choose_units(self) -> None:
+        """Units of a single stage: pieces of a flat loop, else its first dimension."""
+        (stage,) = self.group.stages
+        shape = stage.shape
+        if stage.is_pointwise and len(shape) == 1:
+            self.units = -(-shape[0] // _LANES)
+            self.group.chunk = _LANES
+        else:
+            self.units = shape[0] if shape else 1
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of each task for what only this group uses."""
+        return sum(
+            -(-(start + self.block * step) // ALIGNMENT) * ALIGNMENT
+            for _, step, start in self.local.values()
+        )
+
+    def _block(self) -> int:
+        """How many units pass through all stages together."""
+        touched = 0
+        matrix = any(place.along == "core" for place in self.group.placements.values())
+        if matrix:
+            self.grain = _ROWS
+        if len(self.group.stages) == 1:
+            return self.units
+        for place in self.group.placements.values():
+            touched += max(abs(step) for step in place.units)
+        count = max(1, (_MATRIX_BYTES if matrix else _BLOCK_BYTES) // max(touched, 1))
+        if matrix:
+            count = max(count // _ROWS, 4) * _ROWS
+        return min(count, self.units)
+
+    # ------------------------------------------------------------------ stages
+
+    def _stage(self, stage: Stage) -> list[int]:
+        node = stage.nodes[0]
+        if not stage.is_pointwise or self._is_alone(stage):
+            return self._encode(
+                node.loop,
+                [(node, i) for i in range(len(node.operands))],
+                stage.shape,
+                (node.label,),
+                node.core,
+            )
+        loop = fused(stage, self.plan.stored, self.plan.constants)
+        if not loop.expressions:
+            return []
+        operands = [*loop.inputs, *loop.outputs]
+        labels = tuple(node.label for node in stage.nodes)
+        return self._encode(loop, operands, stage.shape, labels, ())
+
+    def _is_alone(self, stage: Stage) -> bool:
+        """Whether a stage is a loop that eager execution has as well: one more is not compiled."""
+        (node, *others), stored = stage.nodes, self.plan.stored
+        count = node.loop.inputs
+        return not others and all(stored[id(node), count + i] for i in range(node.loop.outputs))
+
+    def _encode(
+        self,
+        loop: Any,
+        operands: list[tuple[Node, int]],
+        shape: tuple[int, ...],
+        labels: tuple[str, ...],
+        core: tuple[int, ...],
+    ) -> list[int]:
+        units, inner, strides, matrix = self._layout(operands, shape, core)
+        limit = prod(shape)
+        if matrix:
+            mode = I.MATRIX
+        elif core and operands[0][0].rest:
+            node = operands[0][0]
+            mode, limit = I.CHUNKS, (node.shape[0] - 1) * core[0] + node.rest
+        else:
+            mode, inner, strides = _mode(units, inner, strides, self.units)
+        if not isinstance(loop, Loop):
+            steps = units if mode == I.ACROSS else [each[-1] if each else 0 for each in strides]
+            loop = self._compiled(loop, operands, steps)
+        words = [0] * I.STAGE_HEAD
+        words[I.LOOP] = loop.address
+        words[I.MODE] = mode
+        words[I.OPERANDS] = len(operands)
+        words[I.SIZES] = len(inner)
+        words[I.CORES] = len(core)
+        words[I.LIMIT] = limit
+        core_steps = [step for node, i in operands for step in node.operands[i].core_strides]
+        words[I.CORE_STEPS] = len(core_steps) if core else 0
+        words += [*inner, *core, *(core_steps if core else [])]
+        for (node, i), unit, each in zip(operands, units, strides, strict=True):
+            place, offset, own = self._place(node.operands[i])
+            words += [place, offset, unit, own, *each]
+        words[I.STAGE_LENGTH] = len(words)
+        self._report(loop, operands, labels)
+        return words
+
+    def _layout(
+        self, operands: list[tuple[Node, int]], shape: tuple[int, ...], core: tuple[int, ...]
+    ) -> tuple[list[int], tuple[int, ...], list[tuple[int, ...]], bool]:
+        """The operands' steps from unit to unit, and sizes and strides within a unit."""
+        group = self.group
+        if group.placements:
+            places = [group.placements[node] for node, _ in operands]
+            units = [place.units[i] for place, (_, i) in zip(places, operands, strict=True)]
+            inner = max((place.inner for place in places), key=len)
+            strides = [
+                _strides_in(place, i, inner) for place, (_, i) in zip(places, operands, strict=True)
+            ]
+            return units, inner, strides, places[0].along == "core"
+        found = []
+        for node, i in operands:
+            each = node.strides_in(shape, node.operands[i])
+            assert each is not None
+            found.append(each)
+        if group.chunk:
+            return [e[0] * group.chunk for e in found], (group.chunk,), found, False
+        return [e[0] if e else 0 for e in found], shape[1:], [e[1:] for e in found], False
+
+    def _compiled(self, loop: Any, operands: list[tuple[Node, int]], steps: Sequence[int]) -> Loop:
+        count = len(loop.inputs)
+        dtypes = tuple(node.operands[i].dtype for node, i in loop.inputs)
+        scalars = frozenset(i for i in range(count) if steps[i] == 0)
+        return loop_of(loop.expressions, dtypes, scalars)
+
+    def _place(self, x: Operand) -> tuple[int, int, bool]:
+        """The entry of the table, the offset from there, and whether it is the task's own."""
+        if id(x.root) not in self.local:
+            return *self.plan.place(x), False
+        offset = 0
+        for key, (_, step, start) in self.local.items():
+            if key == id(x.root):
+                break
+            offset += -(-(start + self.block * step) // ALIGNMENT) * ALIGNMENT
+        return I.SCRATCH_PLACE, offset + x.start, True
+
+    def _report(
+        self, loop: Loop, operands: list[tuple[Node, int]], labels: tuple[str, ...]
+    ) -> None:
+        sizes = [
+            0
+            if id(node.operands[i].root) in self.local
+            else node.operands[i].hi - node.operands[i].lo
+            for node, i in operands
+        ]
+        reads, writes = sum(sizes[: loop.inputs]), sum(sizes[loop.inputs :])
+        self.reports.append(StageReport(labels, loop, self.number, reads, writes))
+
+
+def _strides_in(place: Placement, i: int, inner: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of an operand within a unit, over the shape in which its stage runs."""
+    strides = place.strides[i]
+    if len(strides) == len(inner):
+        return strides
+    (step,) = strides
+    return tuple(step * prod(inner[axis + 1 :]) for axis in range(len(inner)))
+
+
+def _mode(
+    units: list[int], inner: tuple[int, ...], strides: list[tuple[int, ...]], count: int
+) -> tuple[int, tuple[int, ...], list[tuple[int, ...]]]:
+    """What a loop's own dimension is, and the sizes and strides in the order in which they run."""
+    if len(inner) == 1 and all(
+        unit == step * inner[0] for unit, (step,) in zip(units, strides, strict=True)
+    ):
+        return I.FLAT, inner, strides
+    if not inner:
+        return I.ACROSS, inner, strides
+    longest = max(range(len(inner)), key=inner.__getitem__)
+    if inner[-1] < _SHORT and inner[longest] < _SHORT <= count:
+        return I.ACROSS, inner, strides
+    if inner[-1] < _SHORT <= inner[longest]:
+        order = [axis for axis in range(len(inner)) if axis != longest] + [longest]
+        inner = tuple(inner[axis] for axis in order)
+        strides = [tuple(each[axis] for axis in order) for each in strides]
+    return I.INNER, inner, strides
