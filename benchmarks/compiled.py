@@ -32,7 +32,7 @@ def cells(result: Result) -> list[str]:
 
 def table(results: Sequence[Result]) -> str:
     """Render all rows, and below them the geometric means of the ratios."""
-    head = ["us a step", *VARIANTS.values(), *(f"{name} / compiled" for name in OTHERS.values())]
+    head = ["us a step", *VARIANTS.values(), *(f"{name} / {OURS}" for name in OTHERS.values())]
     ratios = [[result.ratio(other, OURS) for result in results] for other in OTHERS]
     means = [figure(mean([ratio for ratio in column if ratio])) for column in ratios]
     below = ["geometric mean", *[""] * len(VARIANTS), *means]
