@@ -10,16 +10,17 @@ from . import interpreter as I
 from . import threads
 from .build import Loop
 from .expression import Expr
-from .fusion import Group, Placement, Stage, fused
-from .launches import Node, Operand
+from .fusion import FusedLoop, Group, Placement, Stage, fused
+from .launches import Node, Operand, Shape
 from .memory import ALIGNMENT
 from .plan import Plan
-from .pointwise import loop_of
+from .pointwise import adjacent_loop_of, loop_of
 
 _BLOCK_BYTES = 1 << 16  # of what a block of units touches: it stays in a second-level cache
 _MATRIX_BYTES = 1 << 18  # the same of a group with a matrix product, which likes tall blocks
 _ROWS = 6  # of a tile of a matrix product; shares of tasks are multiples
 _LANES = 64  # elements that shares of pointwise work are multiples of
+_NO_LIMIT = 1 << 62
 _SHORT = 32  # elements; a loop along fewer costs more to call than to run
 WORTH = 20_000  # nanoseconds of work from which a second thread pays
 
@@ -68,6 +69,16 @@ def element_cost(loop: Loop) -> float:
     return 0.1 + sum(_COSTS.get(each.name, 0.1) for each in seen.values())
 
 
+class _Run(NamedTuple):
+    """A loop over the operands of nodes: its shape, its core's sizes, and for which units it is."""
+
+    loop: Any  # a Loop, or a FusedLoop
+    operands: list[tuple[Node, int]]
+    shape: Shape
+    core: Shape
+    units: tuple[int, int]
+
+
 class GroupRecord:
     """Writes the record of a group."""
 
@@ -87,8 +98,7 @@ class GroupRecord:
         if not group.units:
             self._choose_units()
         self.block = self._block()
-        stages = [self._stage(stage) for stage in group.stages]
-        stages = [stage for stage in stages if stage]
+        stages = [record for stage in group.stages for record in self._records(stage)]
         workers = threads.concurrency() if cost_of(group) >= WORTH else 1
         parts = -(-self.units // self.grain)
         self.tasks = max(1, min(workers, parts))
@@ -140,22 +150,26 @@ class GroupRecord:
 
     # ------------------------------------------------------------------ stages
 
-    def _stage(self, stage: Stage) -> list[int]:
+    def _records(self, stage: Stage) -> list[list[int]]:
+        """The records of a stage: one, two where the last row of many is shorter, or none."""
         node = stage.nodes[0]
         if not stage.is_pointwise or self._is_alone(stage):
-            return self._encode(
-                node.loop,
-                [(node, i) for i in range(len(node.operands))],
-                stage.shape,
-                (node.label,),
-                node.core,
-            )
-        loop = fused(stage, self.plan.stored, self.plan.constants)
-        if not loop.expressions:
+            places = [(node, i) for i in range(len(node.operands))]
+            run = _Run(node.loop, places, stage.shape, node.core, (0, self.units))
+            if not node.rest:
+                return [self._encode(run, (node.label,))]
+            whole = self.units - 1
+            last = (node.rest, *node.core[1:])
+            return [
+                self._encode(run._replace(units=(0, whole)), (node.label,)),
+                self._encode(run._replace(core=last, units=(whole, self.units)), ()),
+            ]
+        fusion = fused(stage, self.plan.stored, self.plan.constants)
+        if not fusion.expressions:
             return []
-        operands = [*loop.inputs, *loop.outputs]
+        places = [*fusion.inputs, *fusion.outputs]
         labels = tuple(node.label for node in stage.nodes)
-        return self._encode(loop, operands, stage.shape, labels, ())
+        return [self._encode(_Run(fusion, places, stage.shape, (), (0, self.units)), labels)]
 
     def _is_alone(self, stage: Stage) -> bool:
         """Whether a stage is a loop that eager execution has as well: one more is not compiled."""
@@ -163,45 +177,37 @@ class GroupRecord:
         count = node.loop.inputs
         return not others and all(stored[id(node), count + i] for i in range(node.loop.outputs))
 
-    def _encode(
-        self,
-        loop: Any,
-        operands: list[tuple[Node, int]],
-        shape: tuple[int, ...],
-        labels: tuple[str, ...],
-        core: tuple[int, ...],
-    ) -> list[int]:
-        units, inner, strides, matrix = self._layout(operands, shape, core)
-        limit = prod(shape)
+    def _encode(self, run: _Run, labels: tuple[str, ...]) -> list[int]:
+        operands = run.operands
+        units, inner, strides, matrix = self._layout(operands, run.shape)
+        outer, width, along, limit, own = 1, 1, 0, _NO_LIMIT, units
         if matrix:
-            mode = I.MATRIX
-        elif core and operands[0][0].rest:
-            node = operands[0][0]
-            mode, limit = I.CHUNKS, (node.shape[0] - 1) * core[0] + node.rest
-        else:
-            mode, inner, strides = _mode(units, inner, strides, self.units)
-        if not isinstance(loop, Loop):
-            steps = units if mode == I.ACROSS else [each[-1] if each else 0 for each in strides]
-            loop = self._compiled(loop, operands, steps)
+            along = 1
+        elif inner and _is_flat(units, inner, strides):
+            width, limit = inner[0], prod(run.shape)
+            own, inner, strides = [step for (step,) in strides], (), [()] * len(operands)
+        elif inner and not _runs_across(inner, self.units):
+            outer, inner, own, strides = _innermost(inner, strides)
+            width = 0
+        loop = run.loop if isinstance(run.loop, Loop) else _loop_for(run.loop, operands, own)
+        core_steps = [step for node, i in operands for step in node.operands[i].core_strides]
         words = [0] * I.STAGE_HEAD
         words[I.LOOP] = loop.address
-        words[I.MODE] = mode
-        words[I.OPERANDS] = len(operands)
-        words[I.SIZES] = len(inner)
-        words[I.CORES] = len(core)
-        words[I.LIMIT] = limit
-        core_steps = [step for node, i in operands for step in node.operands[i].core_strides]
-        words[I.CORE_STEPS] = len(core_steps) if core else 0
-        words += [*inner, *core, *(core_steps if core else [])]
-        for (node, i), unit, each in zip(operands, units, strides, strict=True):
-            place, offset, own = self._place(node.operands[i])
-            words += [place, offset, unit, own, *each]
+        words[I.OPERANDS], words[I.SIZES], words[I.CORES] = len(operands), len(inner), len(run.core)
+        words[I.CORE_STEPS] = len(core_steps)
+        words[I.FIRST], words[I.LAST] = run.units
+        words[I.OUTER], words[I.WIDTH], words[I.ALONG], words[I.LIMIT] = outer, width, along, limit
+        words += [*inner, *run.core, *core_steps]
+        for (node, i), unit, step, each in zip(operands, units, own, strides, strict=True):
+            place, offset, local = self._place(node.operands[i])
+            words += [place, offset, unit, step, local, *each]
         words[I.STAGE_LENGTH] = len(words)
-        self._report(loop, operands, labels)
+        if labels:
+            self._report(loop, operands, labels)
         return words
 
     def _layout(
-        self, operands: list[tuple[Node, int]], shape: tuple[int, ...], core: tuple[int, ...]
+        self, operands: list[tuple[Node, int]], shape: tuple[int, ...]
     ) -> tuple[list[int], tuple[int, ...], list[tuple[int, ...]], bool]:
         """The operands' steps from unit to unit, and sizes and strides within a unit."""
         group = self.group
@@ -221,12 +227,6 @@ class GroupRecord:
         if group.chunk:
             return [e[0] * group.chunk for e in found], (group.chunk,), found, False
         return [e[0] if e else 0 for e in found], shape[1:], [e[1:] for e in found], False
-
-    def _compiled(self, loop: Any, operands: list[tuple[Node, int]], steps: Sequence[int]) -> Loop:
-        count = len(loop.inputs)
-        dtypes = tuple(node.operands[i].dtype for node, i in loop.inputs)
-        scalars = frozenset(i for i in range(count) if steps[i] == 0)
-        return loop_of(loop.expressions, dtypes, scalars)
 
     def _place(self, x: Operand) -> tuple[int, int, bool]:
         """The entry of the table, the offset from there, and whether it is the task's own."""
@@ -261,21 +261,36 @@ def _strides_in(place: Placement, i: int, inner: tuple[int, ...]) -> tuple[int, 
     return tuple(step * prod(inner[axis + 1 :]) for axis in range(len(inner)))
 
 
-def _mode(
-    units: list[int], inner: tuple[int, ...], strides: list[tuple[int, ...]], count: int
-) -> tuple[int, tuple[int, ...], list[tuple[int, ...]]]:
-    """What a loop's own dimension is, and the sizes and strides in the order in which they run."""
-    if len(inner) == 1 and all(
+def _is_flat(units: list[int], inner: Shape, strides: list[Shape]) -> bool:
+    """Whether elements of adjacent units are as far apart as those of one, for all operands."""
+    return len(inner) == 1 and all(
         unit == step * inner[0] for unit, (step,) in zip(units, strides, strict=True)
-    ):
-        return I.FLAT, inner, strides
-    if not inner:
-        return I.ACROSS, inner, strides
-    longest = max(range(len(inner)), key=inner.__getitem__)
-    if inner[-1] < _SHORT and inner[longest] < _SHORT <= count:
-        return I.ACROSS, inner, strides
-    if inner[-1] < _SHORT <= inner[longest]:
-        order = [axis for axis in range(len(inner)) if axis != longest] + [longest]
-        inner = tuple(inner[axis] for axis in order)
-        strides = [tuple(each[axis] for axis in order) for each in strides]
-    return I.INNER, inner, strides
+    )
+
+
+def _runs_across(inner: Shape, units: int) -> bool:
+    """Whether units are rather what a loop runs along, as they are many and all else is short."""
+    return max(inner) < _SHORT <= units
+
+
+def _innermost(inner: Shape, strides: list[Shape]) -> tuple[int, Shape, list[int], list[Shape]]:
+    """The size and the strides of the dimension that a loop runs along, and the other ones."""
+    last = len(inner) - 1
+    chosen = last if inner[last] >= _SHORT else max(range(len(inner)), key=inner.__getitem__)
+    others = [axis for axis in range(len(inner)) if axis != chosen]
+    return (
+        inner[chosen],
+        tuple(inner[axis] for axis in others),
+        [each[chosen] for each in strides],
+        [tuple(each[axis] for axis in others) for each in strides],
+    )
+
+
+def _loop_for(loop: FusedLoop, operands: list[tuple[Node, int]], steps: Sequence[int]) -> Loop:
+    """The compiled loop: one for adjacent operands, some of which may be one number, or for any."""
+    count = len(loop.inputs)
+    dtypes = tuple(node.operands[i].dtype for node, i in operands)
+    scalars = frozenset(i for i in range(count) if steps[i] == 0)
+    if all(step == dtypes[i].itemsize or i in scalars for i, step in enumerate(steps)):
+        return adjacent_loop_of(loop.expressions, dtypes[:count], scalars)
+    return loop_of(loop.expressions, dtypes[:count])

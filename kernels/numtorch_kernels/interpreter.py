@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .intrinsics import address_of, call_loop, helper, int64_at, offset, uint8_at, words
+from .intrinsics import address_of, call_loop, call_task, helper, int64_at, offset, uint8_at, words
 
 # Words of a program's head; behind it, a record for each bound array, then one for each group.
 # ITEMS and OBJECT are the sizes of the heads of a tuple and of any Python object.
@@ -25,15 +25,17 @@ SLOT, CHECKED, WRITTEN, LOW, HIGH, DIMENSIONS, DTYPE, ARRAY_HEAD = range(8)
 (LENGTH, UNITS, BLOCK, TASKS, GRAIN, BASES, STAGES, SCRATCH, GROUP_HEAD) = range(9)
 CONDITION_PLACE, CONDITION_OFFSET, REQUIREMENT_HEAD = range(2, 5)
 
-# Words of a stage's record; then sizes, core sizes, core steps, and the operands' records.
-(STAGE_LENGTH, LOOP, MODE, OPERANDS, SIZES, CORES, CORE_STEPS, LIMIT, STAGE_HEAD) = range(9)
+# Words of a stage's record; then sizes, core sizes, core steps, and the operands' records. It runs
+# for the units from FIRST on and before LAST, at all places in those dimensions. OUTER is
+# how many elements the loop takes; or, if a unit is WIDTH of them along its dimension ALONG, that
+# many for each unit of a block, up to LIMIT in all.
+(STAGE_LENGTH, LOOP, OPERANDS, SIZES, CORES, CORE_STEPS, FIRST, LAST, OUTER, WIDTH, ALONG, LIMIT,
+ STAGE_HEAD) = range(13)  # fmt: skip
 
-# Words of an operand's record; a stride for each size follows.
-PLACE, OFFSET, STEP, LOCAL, OPERAND_HEAD = range(5)
-
-# What a loop's own dimension is: elements of adjacent units; the last size; units; the units are
-# rows of a matrix; units are rows of which the last is shorter.
-FLAT, INNER, ACROSS, MATRIX, CHUNKS = range(5)
+# Words of an operand's record; a stride for each size follows. OFFSET is from the PLACE in the
+# table, STEP from unit to unit, OWN from element to element. LOCAL memory is a task's own, and as
+# large as a block.
+PLACE, OFFSET, STEP, OWN, LOCAL, OPERAND_HEAD = range(6)
 
 SCRATCH_PLACE = 2  # the entry of the table for memory that each task has its own of
 
@@ -57,105 +59,49 @@ def call_region(_context, region, task, descriptor, tasks):
     return types.void(region, task, descriptor, tasks), codegen
 
 
-# Places in the frame of a task, in words: what loops get, and the counters of other dimensions.
-DIMS, STEPS, POINTERS, COUNTERS, ORIGINS = 0, 16, 160, 208, 256
-
-
 @helper
-def point_to(stage, bases, start, index, scratch, frame):
-    """Fills in where a block's operands begin, and the steps and sizes that loops get."""
-    operands, sizes, mode = stage[OPERANDS], stage[SIZES], stage[MODE]
-    dims, steps = offset(frame, DIMS), offset(frame, STEPS)
-    pointers, origins = offset(frame, POINTERS), offset(frame, ORIGINS)
-    fixed = offset(stage, STAGE_HEAD + sizes)
+def run_stage(stage, bases, start, end, index, scratch, frame):
+    """Runs one loop over a block of units."""
+    begin = max(start, stage[FIRST])
+    count = min(end, stage[LAST]) - begin
+    if count <= 0:
+        return
+    dims, steps, pointers = frame, offset(frame, 16), offset(frame, 256)
+    operands, sizes, width = stage[OPERANDS], stage[SIZES], stage[WIDTH]
+    inner = offset(stage, STAGE_HEAD)
+    fixed = offset(inner, sizes)
+    dims[0] = stage[OUTER]
     for k in range(stage[CORES]):
         dims[1 + k] = fixed[k]
+    fixed = offset(fixed, stage[CORES])
     for k in range(stage[CORE_STEPS]):
-        steps[operands + k] = fixed[stage[CORES] + k]
-    entry = offset(fixed, stage[CORES] + stage[CORE_STEPS])
-    for k in range(operands):
-        place = bases[entry[PLACE]] + entry[OFFSET]
-        place += index * scratch if entry[LOCAL] else start * entry[STEP]
-        origins[k] = pointers[k] = place
-        if mode == FLAT:
-            steps[k] = entry[OPERAND_HEAD]
-        elif mode == INNER:
-            steps[k] = entry[OPERAND_HEAD + sizes - 1]
-        else:
-            steps[k] = entry[STEP]
-        entry = offset(entry, OPERAND_HEAD + sizes)
+        steps[operands + k] = fixed[k]
+    repeats = count
+    if width > 0:
+        dims[stage[ALONG]] = min(count * width, stage[LIMIT] - begin * width)
+        repeats = 1
+    for axis in range(sizes):
+        repeats *= inner[axis]
+    for repeat in range(repeats):
+        entry = offset(fixed, stage[CORE_STEPS])
+        for k in range(operands):
+            place, unit = bases[entry[PLACE]] + entry[OFFSET], repeat
+            for axis in range(sizes - 1, -1, -1):
+                place += unit % inner[axis] * entry[OPERAND_HEAD + axis]
+                unit //= inner[axis]
+            unit += begin
+            if entry[LOCAL]:
+                place += index * scratch
+                unit -= start
+            pointers[k] = place + unit * entry[STEP]
+            steps[k] = entry[OWN]
+            entry = offset(entry, OPERAND_HEAD + sizes)
+        call_loop(stage[LOOP], pointers, dims, steps)
 
 
-@helper
-def run_chunks(stage, start, count, frame):
-    """Runs a loop over rows of which the very last is shorter."""
-    dims, pointers, origins = offset(frame, DIMS), offset(frame, POINTERS), offset(frame, ORIGINS)
-    length = offset(stage, STAGE_HEAD + stage[SIZES])[0]
-    whole = min(count, stage[LIMIT] // length - start)
-    dims[0] = whole
-    call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
-    if whole < count:
-        width = OPERAND_HEAD + stage[SIZES]
-        table = offset(stage, STAGE_HEAD + stage[SIZES] + stage[CORES] + stage[CORE_STEPS])
-        for k in range(stage[OPERANDS]):
-            pointers[k] = origins[k] + whole * table[k * width + STEP]
-        dims[0], dims[1] = 1, stage[LIMIT] % length
-        call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
-
-
-@helper
-def run_nested(stage, count, frame):
-    """Runs a loop for each place in the other dimensions: units, if it is not along them, first."""
-    dims, pointers, origins = offset(frame, DIMS), offset(frame, POINTERS), offset(frame, ORIGINS)
-    sizes, along_units, counters = stage[SIZES], stage[MODE] == ACROSS, offset(frame, COUNTERS)
-    inner, width = offset(stage, STAGE_HEAD), OPERAND_HEAD + sizes
-    table = offset(inner, sizes + stage[CORES] + stage[CORE_STEPS])
-    last = sizes if along_units else sizes - 1
-    repeats = 1 if along_units else count
-    dims[0] = count if along_units else inner[sizes - 1]
-    for k in range(last):
-        repeats *= inner[k]
-        counters[k] = 0
-    unit = 0
-    for _ in range(repeats):
-        for k in range(stage[OPERANDS]):
-            entry = offset(table, k * width)
-            place = origins[k] + unit * entry[STEP]
-            for axis in range(last):
-                place += counters[axis] * entry[OPERAND_HEAD + axis]
-            pointers[k] = place
-        call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
-        axis = last - 1
-        while axis >= 0 and counters[axis] + 1 == inner[axis]:
-            counters[axis] = 0
-            axis -= 1
-        if axis >= 0:
-            counters[axis] += 1
-        else:
-            unit += 1
-
-
-@helper
-def run_stage(stage, bases, start, count, index, scratch, frame):
-    """Runs one loop over a block of units."""
-    dims, pointers = offset(frame, DIMS), offset(frame, POINTERS)
-    point_to(stage, bases, start, index, scratch, frame)
-    if stage[MODE] == FLAT:
-        size = offset(stage, STAGE_HEAD)[0]
-        dims[0] = min(count * size, stage[LIMIT] - start * size)
-        call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
-    elif stage[MODE] == MATRIX:
-        dims[0], dims[1] = 1, count
-        call_loop(stage[LOOP], pointers, dims, offset(frame, STEPS))
-    elif stage[MODE] == CHUNKS:
-        run_chunks(stage, start, count, frame)
-    else:
-        run_nested(stage, count, frame)
-
-
-@helper
-def share(group, index):
-    """One task's share of a group's units, block by block through all stages."""
+def run_share(descriptor, index):
+    """One task: its share of a group's units, block by block through all stages."""
+    group = int64_at(descriptor)
     bases = int64_at(group[BASES])
     frame = words()
     tasks, grain = group[TASKS], group[GRAIN]
@@ -163,17 +109,12 @@ def share(group, index):
     start, end = parts * index // tasks * grain, parts * (index + 1) // tasks * grain
     end = min(end, group[UNITS])
     while start < end:
-        count = min(group[BLOCK], end - start)
+        stop = min(start + group[BLOCK], end)
         stage = offset(group, GROUP_HEAD)
         for _ in range(group[STAGES]):
-            run_stage(stage, bases, start, count, index, group[SCRATCH], frame)
+            run_stage(stage, bases, start, stop, index, group[SCRATCH], frame)
             stage = offset(stage, stage[STAGE_LENGTH])
-        start += count
-
-
-def run_share(descriptor, index):
-    """What the parallel region calls."""
-    share(int64_at(descriptor), index)
+        start = stop
 
 
 @helper
@@ -253,7 +194,7 @@ def run_program(descriptor, arrays):
             if record[TASKS] > 1:
                 call_region(program[REGION], program[TASK], address_of(record), record[TASKS])
             else:
-                share(record, 0)
+                call_task(program[TASK], address_of(record), 0)
             record[TASKS] = planned
         record = offset(record, record[LENGTH])
     return 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import arithmetic, bits, intrinsics, scalar
 from .build import LOOP, Loop, define, machine_code
-from .deferral import deferring, settle
+from .deferral import deferring
 from .drive import GRAIN, drive
 from .expression import Expr, cast, common_dtype, render, symbol
 from .layout import aligned, result, with_long_rows
@@ -33,13 +33,11 @@ _NAMESPACE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _loop_text(
-    name: str, inputs: Dtypes, outputs: Sequence[Expr], scalars: frozenset[int] = frozenset()
-) -> str:
+def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
     """The text of a C-ABI loop that runs over its operands in blocks.
 
     A block of an operand that is not adjacent in memory is copied to a buffer first, so that there
-    is one loop to vectorise whatever the strides. Inputs among the ``scalars`` are read once.
+    is one loop to vectorise whatever the strides.
     """
     statements, results = render(outputs)
     sources = [f"x{i}" for i in range(len(inputs))]
@@ -47,29 +45,24 @@ def _loop_text(
     dtypes = (*inputs, *(output.dtype for output in outputs))
     lines = [f"def {name}(args, dims, steps, data):"]
     for i, (operand, dtype) in enumerate(zip(sources + targets, dtypes, strict=True)):
-        lines.append(f"    {operand}_all = {dtype.name}_at(args[{i}])")
-        if i in scalars:
-            lines.append(f"    {operand} = {operand}_all[0]{' != 0' * (dtype.kind == 'b')}")
-        else:
-            lines.append(f"    {operand}_buffer = buffer({operand}_all)")
-    moving = [i for i in range(len(dtypes)) if i not in scalars]
-    adjacent = " & ".join(f"(steps[{i}] == {dtypes[i].itemsize})" for i in moving)
+        lines += [
+            f"    {operand}_all = {dtype.name}_at(args[{i}])",
+            f"    {operand}_buffer = buffer({operand}_all)",
+        ]
+    adjacent = " & ".join(f"(steps[{i}] == {dtype.itemsize})" for i, dtype in enumerate(dtypes))
     lines += [
         f"    block = block_size({adjacent}, dims[0])",
         "    for start in range(0, dims[0], block):",
         "        size = min(block, dims[0] - start)",
     ]
-    for i in moving:
-        operand = (sources + targets)[i]
-        move = "block_of" if i < len(inputs) else "place"
+    for i, operand in enumerate(sources + targets):
+        move = "block_of" if operand in sources else "place"
         step = f"steps[{i}] >> {dtypes[i].itemsize.bit_length() - 1}"
         block = f"{move}({operand}_all, {step}, {operand}_buffer, start, size)"
         lines.append(f"        {operand}_at = {block}")
     lines.append("        for i in range(size):")
-    for i, (operand, dtype) in enumerate(zip(sources, inputs, strict=True)):
-        if i not in scalars:
-            truth = " != 0" if dtype.kind == "b" else ""
-            lines.append(f"            {operand} = load({operand}_at, i){truth}")
+    for operand, dtype in zip(sources, inputs, strict=True):
+        lines.append(f"            {operand} = load({operand}_at, i){_truth(dtype)}")
     lines += [f"            {statement}" for statement in statements]
     for operand, value in zip(targets, results, strict=True):
         lines.append(f"            store({operand}_at, i, {value})")
@@ -80,15 +73,51 @@ def _loop_text(
     return "\n".join(lines) + "\n"
 
 
+def _truth(dtype: np.dtype[Any]) -> str:
+    """What makes a truth value of a byte."""
+    return " != 0" if dtype.kind == "b" else ""
+
+
+def _adjacent_text(
+    name: str, inputs: Dtypes, outputs: Sequence[Expr], scalars: frozenset[int]
+) -> str:
+    """The text of a loop over operands that are adjacent, but for the ``scalars`` among inputs."""
+    statements, results = render(outputs)
+    lines = [f"def {name}(args, dims, steps, data):"]
+    dtypes = (*inputs, *(output.dtype for output in outputs))
+    for i, dtype in enumerate(dtypes):
+        lines.append(f"    p{i} = {dtype.name}_at(args[{i}])")
+        if i in scalars:
+            lines.append(f"    x{i} = p{i}[0]{_truth(dtype)}")
+    lines.append("    for i in range(dims[0]):")
+    for i, dtype in enumerate(inputs):
+        if i not in scalars:
+            lines.append(f"        x{i} = load(p{i}, i){_truth(dtype)}")
+    lines += [f"        {statement}" for statement in statements]
+    for i, value in enumerate(results, len(inputs)):
+        lines.append(f"        store(p{i}, i, {value})")
+    return "\n".join(lines) + "\n"
+
+
 _loops: dict[str, Loop] = {}
 
 
-def loop_of(outputs: Sequence[Expr], inputs: Dtypes, scalars: frozenset[int] = frozenset()) -> Loop:
-    """The loop of expressions over inputs of these dtypes; equal expressions share one.
+def loop_of(outputs: Sequence[Expr], inputs: Dtypes) -> Loop:
+    """The loop of expressions over inputs of these dtypes; equal expressions share one."""
+    return _made(_loop_text("pointwise", inputs, outputs), outputs, inputs)
 
-    Inputs at the positions ``scalars`` have one value for all elements.
+
+def adjacent_loop_of(outputs: Sequence[Expr], inputs: Dtypes, scalars: frozenset[int]) -> Loop:
+    """A loop for operands that are adjacent, which is quicker to compile and to call.
+
+    Inputs at the positions ``scalars`` have one value for all elements. It leaves the CPU's
+    floating-point flags as they become, so it is no ufunc for NumPy, which would warn of them.
     """
-    text = _loop_text("pointwise", inputs, outputs, scalars)
+    return _made(_adjacent_text("pointwise", inputs, outputs, scalars), outputs, inputs)
+
+
+def _made(text: str, outputs: Sequence[Expr], inputs: Dtypes) -> Loop:
+    """The loop that a text defines, made once."""
     loop = _loops.get(text)
     if loop is None:
         signature = ",".join(["()"] * len(inputs)) + "->" + ",".join(["()"] * len(outputs))
@@ -164,8 +193,7 @@ def run(loop: Loop, inputs: Sequence[Array], out: Array | None = None) -> Any:
     """The loop's result(s) for inputs of its dtypes: fresh arrays, or ``out``."""
     if out is not None:
         if any(np.may_share_memory(x, out) and not _same(x, out) for x in inputs):
-            settle()
-            inputs = [x.copy() if np.may_share_memory(x, out) else x for x in inputs]
+            inputs = [_copied(x) if np.may_share_memory(x, out) else x for x in inputs]
         if out.ndim == 0 or out.size < GRAIN or deferring():
             loop.ufunc(*inputs, out)
         else:
@@ -178,6 +206,11 @@ def run(loop: Loop, inputs: Sequence[Array], out: Array | None = None) -> Any:
     else:
         _drive(loop, inputs, outputs)
     return outputs[0] if loop.outputs == 1 else outputs
+
+
+def _copied(x: Array) -> Array:
+    """A copy, put off like other launches."""
+    return loop_of([symbol(0, x.dtype)], (x.dtype,)).ufunc(x) if deferring() else x.copy()
 
 
 def launch(loop: Loop, inputs: Sequence[Array]) -> Any:

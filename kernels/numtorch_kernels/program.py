@@ -68,8 +68,9 @@ class Program:
         words = [0] * I.HEAD
         words[I.ARRAYS], words[I.GROUPS], words[I.TABLE] = len(bound), len(records), table
         words[I.WORKERS], words[I.ITEMS], words[I.OBJECT] = 1, _TUPLE_HEAD, _OBJECT_HEAD
+        words[I.TASK] = _share_address()
         if threaded and threads.concurrency() > 1:
-            words[I.REGION], words[I.TASK] = threads.region_address(), _share_address()
+            words[I.REGION] = threads.region_address()
         for slot, array in enumerate(bound):
             words += self._array_record(plan, slot, array)
         for words_ in records:
