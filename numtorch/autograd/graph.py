@@ -359,23 +359,24 @@ class _Run:
                 self.captured[position] = self.leaves[leaf]
         if self.accumulate:
             with _accumulating:
-                self.store(leaf)
+                _store(leaf, self.leaves, leaf, self.create_graph)
             for hook in list((leaf._accumulated_hooks or {}).values()):
                 hook(leaf)
         del self.leaves[leaf]
 
-    def store(self, leaf: Tensor) -> None:
-        """Adds to a leaf's ``grad``, or makes the pending gradient its ``grad``."""
-        known = leaf._grad
-        if known is None:
-            if not self.create_graph and unshared(self.leaves, leaf):
-                leaf._grad = self.leaves[leaf]
-            else:
-                leaf._grad = self.leaves[leaf].clone()
-        elif self.create_graph:
-            leaf._grad = known + self.leaves[leaf]
+
+def _store(leaf: Tensor, holder: Any, key: Any, create_graph: bool) -> None:
+    """Adds ``holder[key]`` to a leaf's ``grad``, or makes it its ``grad``."""
+    known = leaf._grad
+    if known is None:
+        if not create_graph and unshared(holder, key):
+            leaf._grad = holder[key]
         else:
-            add_to(known, self.leaves[leaf])
+            leaf._grad = holder[key].clone()
+    elif create_graph:
+        leaf._grad = known + holder[key]
+    else:
+        add_to(known, holder[key])
 
 
 def hooked_leaves() -> bool:
@@ -473,6 +474,31 @@ def _refuse_nan(node: Node, results: Sequence[Tensor | None]) -> None:
             )
 
 
+def _is_all(roots: Sequence[tuple[Edge, Tensor]]) -> bool:
+    """Whether there is one node, which leads to leaves, each by one edge, and nothing is hooked."""
+    node = roots[0][0] if len(roots) == 1 else None
+    return (
+        isinstance(node, Node)
+        and not (node.hooks or node.prehooks or node._tensor_hooks or node._retaining)
+        and not (_Run.hooked_leaves or _Run.fence or mode.anomaly)
+        and all(edge is None or isinstance(edge, Tensor) for edge in node.edges)
+        and len(set(map(id, node.edges))) == len(node.edges)
+    )
+
+
+def _run_alone(node: Node, grad: Tensor, retain_graph: bool) -> None:
+    """The short way through a graph of one node."""
+    grads: Grads = [None] * node.outputs
+    grads[0] = grad
+    results = list(node.run(grads, False))
+    if not retain_graph:
+        node.release()
+    for position, leaf in enumerate(node.edges):
+        if leaf is not None and results[position] is not None:
+            with _accumulating:
+                _store(leaf, results, position, False)
+
+
 def run_backward(
     roots: Sequence[tuple[Edge, Tensor]],
     *,
@@ -488,8 +514,15 @@ def run_backward(
     ``accumulate`` is False. Gives the gradients of ``inputs``. Given inputs, nodes with numbers
     before ``first_node`` are not walked.
     """
-    run = _Run(roots, create_graph, retain_graph, inputs, accumulate, first_node)
     recording = mode.recording
+    if inputs is None and accumulate and not create_graph and _is_all(roots):
+        mode.recording = False
+        try:
+            _run_alone(*roots[0], retain_graph)
+        finally:
+            mode.recording = recording
+        return []
+    run = _Run(roots, create_graph, retain_graph, inputs, accumulate, first_node)
     mode.recording = create_graph
     try:
         for edge, grad in roots:

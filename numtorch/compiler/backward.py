@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels.copying import conversion_loop
+from numtorch_kernels.copying import contiguous, conversion_loop
 from numtorch_kernels.encoding import element_cost
 from numtorch_kernels.launches import Launch, Step, root_of
 from numtorch_kernels.layout import memory_order, ordered, result
@@ -62,6 +62,7 @@ class Backward:
         del recorder.steps[len(self.forward) :]
         self._divide({id(root_of(x)) for x in inputs})
         self._inputs = [x for x in inputs if id(root_of(x)) in self._used]
+        self.watched = [s for s in sources.tensors if id(root_of(s.array)) in self._used]
         self.input_places = [i for i, x in enumerate(inputs) if id(root_of(x)) in self._used]
 
     def _record(
@@ -128,20 +129,23 @@ class Backward:
     def spent_node(self) -> CompiledFunctionBackward:
         """The node of results whose graph the function itself has freed."""
         node = CompiledFunctionBackward((), len(self.results))
-        node.plan, node.kept, node.inputs = self, None, []
+        node.plan, node.kept, node.inputs = self, None, ()
         return node
 
     def link_first(self, arrays: tuple[Array, ...], call: tuple[Any, Any]) -> None:
         """:meth:`link` for the recorded run itself, whose tensors are not kept any longer."""
-        wanted = tuple([source.tensor for source in self.wanted])
-        self.link(tuple(self.results), tuple(self.saved), wanted, arrays, call)
-        self.results, self.saved, self.wanted = [], [], []
+        wanted, watched = (
+            tuple([source.tensor for source in each]) for each in (self.wanted, self.watched)
+        )
+        self.link(tuple(self.results), tuple(self.saved), wanted, watched, arrays, call)
+        self.results, self.saved, self.wanted, self.watched = [], [], [], []
 
     def link(
         self,
         results: tuple[Tensor, ...],
         saved: tuple[Array, ...],
         wanted: tuple[Tensor, ...],
+        watched: tuple[Tensor, ...],
         arrays: tuple[Array, ...],
         call: tuple[Any, Any],
     ) -> None:
@@ -150,7 +154,8 @@ class Backward:
         node.plan = self
         kept = (*[arrays[place] for place in self.input_places], *saved)
         node.kept = None if self.spent else kept
-        node.inputs = [(x, x._version) for x in wanted]
+        node.inputs = wanted
+        node.watched = [(x, x._version) for x in watched]
         node.call = call
         for output, tensor in enumerate(results):
             tensor._node = node
@@ -161,17 +166,18 @@ class Backward:
 class CompiledFunctionBackward(Node):
     """The node of a call of a compiled function."""
 
-    __slots__ = ("call", "inputs", "kept", "plan")
+    __slots__ = ("call", "inputs", "kept", "plan", "watched")
     plan: Backward
     kept: tuple[Array, ...] | None
-    inputs: list[tuple[Tensor, int]]
+    inputs: tuple[Tensor, ...]  # whose gradients it gives
+    watched: list[tuple[Tensor, int]]  # whose values it needs, and their versions
     call: tuple[Any, Any]
 
     def run(self, grads: Grads, create_graph: bool) -> Sequence[Tensor | None]:
         """The gradients of the inputs, by the compiled backward or through a graph of their own."""
         if self.kept is None:
             raise RuntimeError(FREED)
-        for tensor, version in self.inputs:
+        for tensor, version in self.watched:
             if tensor._version != version:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
@@ -181,10 +187,12 @@ class CompiledFunctionBackward(Node):
         if create_graph:
             return self._differentiable(grads)
         plan = self.plan
-        seeds = []
-        for g, (shape, kind) in zip(grads, plan.seed_shapes, strict=True):
-            array = np.zeros(shape, kind) if g is None else g._array
-            seeds.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+        seeds = [
+            g._array
+            if g is not None and g._array.flags.c_contiguous
+            else _contiguous(g, *plan.seed_shapes[i])
+            for i, g in enumerate(grads)
+        ]
         outputs = [ordered(*target) for target in plan.targets]
         status = plan.program.run((*self.kept, *seeds, *outputs))
         if status:
@@ -199,7 +207,7 @@ class CompiledFunctionBackward(Node):
         pairs = [(x, g) for x, g in zip(again, grads, strict=True) if g is not None]
         found = gradients(
             [x for x, _ in pairs],
-            [x for x, _ in self.inputs],
+            self.inputs,
             [g for _, g in pairs],
             create_graph=mode.recording,
             allow_unused=True,
@@ -209,6 +217,11 @@ class CompiledFunctionBackward(Node):
     def release(self) -> None:
         """Lets go of what was saved."""
         self.kept = None
+
+
+def _contiguous(g: Tensor | None, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
+    """A gradient in the layout in which a program expects it; zeros where there is none."""
+    return np.zeros(shape, kind) if g is None else contiguous(g._array)
 
 
 def _outputs(

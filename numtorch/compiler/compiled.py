@@ -128,7 +128,7 @@ class Compiled:
                 self._note_failure(str(reason), recorder.breaks)
                 self._large = self._large and _largest(forward) >= LARGE
                 return result
-        self._failures = 0
+        self._failures, self.reason = 0, ""
         return self._compile(recorded, backward, before, (args, kwargs))
 
     def _follow(self, sources: Sources, args: Sequence[Any], kwargs: dict[str, Any]) -> None:

@@ -121,7 +121,8 @@ def _part(title: str, program: Program) -> Part:
 
 def describe(name: str, forward: Program, backward: Program | None) -> Explanation:
     """What the programs of a recorded call are."""
-    parts = [_part(f"{name}, forward" if backward else name, forward)]
-    if backward is not None:
+    title = f"{name}, forward" if backward is not None and backward.reports else name
+    parts = [_part(title, forward)]
+    if backward is not None and backward.reports:
         parts.append(_part(f"{name}, backward", backward))
     return Explanation(name, tuple(parts))

@@ -199,8 +199,9 @@ class Replay:
             linked = [made[id(x)] for x in self._backward.results]
             saved = [self._results.variable(x) for x in self._backward.saved]
             wanted = [source.name for source in self._backward.wanted]
+            watched = [source.name for source in self._backward.watched]
             tuples = ", ".join(
-                f"({''.join(x + ', ' for x in each)})" for each in (linked, saved, wanted)
+                f"({''.join(x + ', ' for x in each)})" for each in (linked, saved, wanted, watched)
             )
             lines.append(f"{self._bind(self._backward.link)}({tuples}, arrays, (args, kwargs))")
 
