@@ -66,7 +66,8 @@ def element_cost(loop: Loop) -> float:
         if each.key not in seen:
             seen[each.key] = each
             pending += [x for x in each.arguments if isinstance(x, Expr)]
-    return 0.1 + sum(_COSTS.get(each.name, 0.1) for each in seen.values())
+    names = [each.name for each in seen.values() if each.name not in ("input", "constant")]
+    return max(0.1, sum(_COSTS.get(name, 0.1) for name in names))
 
 
 class _Run(NamedTuple):

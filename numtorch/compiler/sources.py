@@ -197,7 +197,7 @@ class Sources:
             self._follow_module(value, name)
         elif isinstance(value, Optimizer):
             self._follow_optimizer(value, name)
-        elif hasattr(value, "__next__"):
+        elif hasattr(type(value), "__next__"):
             raise Unsupported(f"it uses an iterator, a {type(value).__name__}")
         elif isinstance(value, set | frozenset):
             self.lines[-1] = f"if {path} != {self.bind(frozenset(value))}: return None"
