@@ -35,7 +35,7 @@ LAYERS = (
     ),
     ("numtorch.nn.functional", "numtorch.nn.init"),
     ("numtorch.nn", "numtorch.optim", "numtorch.utils"),
-    ("numtorch.compile", "numtorch.serialization"),
+    ("numtorch.compiler", "numtorch.serialization"),
     ("numtorch.methods",),
     ("numtorch",),
 )

@@ -9,8 +9,10 @@ is done again after it.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from numtorch_kernels.deferral import deferring, nobody_defers
 
@@ -29,7 +31,8 @@ _MODES = (
     "max-autotune",
     "max-autotune-no-cudagraphs",
 )
-_all: list[Compiled] = []
+_all: WeakValueDictionary[int, Compiled] = WeakValueDictionary()
+_numbers = itertools.count()
 
 
 class OptimizedModule(Module):
@@ -108,7 +111,7 @@ def compile(
     if disable:
         return model
     compiled = Compiled(model, fullgraph, mode == "background")
-    _all.append(compiled)
+    _all[next(_numbers)] = compiled
     function = _function(compiled)
     return OptimizedModule(model, function) if isinstance(model, Module) else function
 
@@ -136,7 +139,7 @@ def _function(compiled: Compiled) -> Callable[..., Any]:
 
 def reset() -> None:
     """Forgets all that was compiled; functions are recorded again."""
-    for compiled in _all:
+    for compiled in list(_all.values()):
         compiled.forget()
     segments.forget()
 

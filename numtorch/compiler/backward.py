@@ -104,7 +104,7 @@ class Backward:
         again: list[Launch] = []
         self.saved: list[Array] = []
         for key in wanted:
-            chain = _recomputed(key, writers, wanted)
+            chain = _recomputed(key, writers, wanted, given)
             if chain is None:
                 self.saved.append(_whole(key, writers[key]))
             else:
@@ -261,10 +261,13 @@ def _read_first(steps: Sequence[Step]) -> set[int]:
 
 
 def _recomputed(
-    key: int, writers: dict[int, list[Launch]], wanted: set[int]
+    key: int, writers: dict[int, list[Launch]], wanted: set[int], given: set[int]
 ) -> list[Launch] | None:
-    """The launches that compute memory again from what backward has anyway; None if they cost."""
-    if len(writers[key]) != 1:
+    """The launches that compute memory again from what backward has anyway; None if they cost.
+
+    What was changed meanwhile is of no use: it has one writer, or none if it was given.
+    """
+    if key in given or len(writers[key]) != 1:
         return None
     (launch,) = writers[key]
     if launch.loop.expressions is None or element_cost(launch.loop) > DEAR:
@@ -272,9 +275,11 @@ def _recomputed(
     chain = [launch]
     for x in launch.operands[: launch.loop.inputs]:
         other = id(root_of(x))
+        if other == key or len(writers.get(other, ())) > (other not in given):
+            return None
         if other not in writers or other in wanted:
             continue
-        before = _recomputed(other, writers, wanted)
+        before = _recomputed(other, writers, wanted, given)
         if before is None:
             return None
         chain = [*before, *chain]

@@ -15,6 +15,7 @@ from numtorch_kernels.build import define
 from numtorch_kernels.deferral import deferring
 from numtorch_kernels.drive import drive
 from numtorch_kernels.launches import Launch, Step, root_of
+from numtorch_kernels.plan import Plan
 
 from ..autograd.graph import next_number, watched_fence
 from ..autograd.mode import mode
@@ -187,7 +188,7 @@ class Compiled:
     ) -> Any:
         """Makes the replay of a recording; gives the result of the recorded call itself."""
         result, steps = recorded.result, recorded.steps
-        if self.background:
+        if self.background and not _starts_with_values(recorded):
             for step in steps:
                 _run_alone(step)
             self._compiling = True
@@ -250,6 +251,12 @@ class Compiled:
                 "it depends on; from now on it runs eagerly where none of these fits",
                 stacklevel=4,
             )
+
+
+def _starts_with_values(recorded: Recorded) -> bool:
+    """Whether memory is read before it is written, and written: a program copies it when made."""
+    inputs = [array for _, array in recorded.inputs]
+    return bool(Plan(recorded.steps, inputs, recorded.new_arrays()).initial)
 
 
 def _run_alone(step: Step) -> None:

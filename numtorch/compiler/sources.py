@@ -25,7 +25,7 @@ from ..tensor import Tensor
 
 MOST_SOURCES = 4096  # that checking at each call is worth
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range)
-_COMPARED = (dtype, np.dtype, Size)
+_COMPARED = (dtype, np.dtype, np.generic, Size)
 _OPAQUE = (types.ModuleType, type, types.BuiltinFunctionType)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _OUTSIDE = frozenset({"print", "input", "open", "breakpoint"})
