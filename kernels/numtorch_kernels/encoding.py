@@ -99,6 +99,7 @@ class GroupRecord:
         if not group.units:
             self._choose_units()
         self.block = self._block()
+        self._stage_loops: list[Loop] = []
         stages = [record for stage in group.stages for record in self._records(stage)]
         workers = threads.concurrency() if cost_of(group) >= WORTH else 1
         parts = -(-self.units // self.grain)
@@ -110,7 +111,9 @@ class GroupRecord:
         self.words[I.GRAIN] = self.grain
         self.words[I.STAGES] = len(stages)
         self.words[I.SCRATCH] = self.scratch
-        for stage in stages:
+        self.loops: list[tuple[int, Loop]] = []  # whose address is wanted at which word
+        for stage, loop in zip(stages, self._stage_loops, strict=True):
+            self.loops.append((len(self.words) + I.LOOP, loop))
             self.words += stage
         self.words[I.LENGTH] = len(self.words)
 
@@ -193,7 +196,7 @@ class GroupRecord:
         loop = run.loop if isinstance(run.loop, Loop) else _loop_for(run.loop, operands, own)
         core_steps = [step for node, i in operands for step in node.operands[i].core_strides]
         words = [0] * I.STAGE_HEAD
-        words[I.LOOP] = loop.address
+        self._stage_loops.append(loop)
         words[I.OPERANDS], words[I.SIZES], words[I.CORES] = len(operands), len(inner), len(run.core)
         words[I.CORE_STEPS] = len(core_steps)
         words[I.FIRST], words[I.LAST] = run.units

@@ -197,9 +197,12 @@ class _Memory:
 
     def place(self, x: Operand) -> tuple[int, int]:
         """The entry of the table and the offset from there."""
-        for lo, hi, slot in self.spans.get(id(x.root), ()):
+        spans = self.spans.get(id(x.root), ())
+        for lo, hi, slot in spans:
             if lo <= x.lo and x.hi <= hi:
                 return PLACES + slot, x.start - self.starts[slot]
+        if spans and x.lo < x.hi:
+            raise Refused("memory outside of an array that is bound is used")
         if id(x.root) in self.arena:
             return ARENA, self.arena[id(x.root)] + x.start
         return ABSOLUTE, address_of(x.root) + x.start

@@ -16,7 +16,7 @@ from numba import types
 
 from . import interpreter as I
 from . import threads
-from .build import TASK, machine_code
+from .build import TASK, Loop, machine_code
 from .encoding import WORTH, GroupRecord, StageReport, cost_of
 from .fusion import Barrier, Group
 from .launches import Step, address_of, root_of
@@ -28,7 +28,8 @@ Array = np.ndarray[Any, Any]
 class Program:
     """Launches as one call, for arrays of certain shapes and strides.
 
-    Arguments are those of a :class:`~numtorch_kernels.plan.Plan`.
+    Arguments are those of a :class:`~numtorch_kernels.plan.Plan`. Loops are compiled, or read from
+    disk, when it first runs, or by :meth:`compile`.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Program:
         self.checked = len(inputs)
         plan = Plan(steps, inputs, outputs)
         self.starting = [x.root for x in plan.initial]
+        self._loops: list[tuple[int, Loop]] = []
         self._write(plan, [*inputs, *outputs])
         self.initial = plan.initial_values()
         self._alive = plan.kept_alive
@@ -46,6 +48,7 @@ class Program:
     def _write(self, plan: Plan, bound: Sequence[Array]) -> None:
         """Writes the words, and makes the memory that they speak of."""
         records: list[list[int]] = []
+        loops: dict[int, list[tuple[int, Loop]]] = {}
         scratch_size = 0
         threaded = False
         for number, part in enumerate(plan.parts):
@@ -55,6 +58,7 @@ class Program:
                 continue
             record = GroupRecord(plan, part, number)
             records.append(record.words)
+            loops[len(records) - 1] = record.loops
             self.reports += record.reports
             scratch_size = max(scratch_size, record.scratch * record.tasks)
             threaded = threaded or record.tasks > 1
@@ -68,24 +72,33 @@ class Program:
         words = [0] * I.HEAD
         words[I.ARRAYS], words[I.GROUPS], words[I.TABLE] = len(bound), len(records), table
         words[I.WORKERS], words[I.ITEMS], words[I.OBJECT] = 1, _TUPLE_HEAD, _OBJECT_HEAD
-        words[I.TASK] = _share_address()
-        if threaded and threads.concurrency() > 1:
-            words[I.REGION] = threads.region_address()
         for slot, array in enumerate(bound):
             words += self._array_record(plan, slot, array)
-        for words_ in records:
-            if words_[I.UNITS]:
-                words_[I.BASES] = table
-            words += words_
+        for number, record_words in enumerate(records):
+            if record_words[I.UNITS]:
+                record_words[I.BASES] = table
+            self._loops += [(len(words) + place, loop) for place, loop in loops.get(number, ())]
+            words += record_words
         self.words = np.array(words, np.int64)
         self.address = address_of(self.words)
-        self.launches_threads = bool(words[I.REGION])
+        self.launches_threads = threaded and threads.concurrency() > 1
+        self._compiled = False
 
     def _array_record(self, plan: Plan, slot: int, array: Array) -> list[int]:
         checked = slot < self.checked
         written = checked and id(root_of(array)) in plan.written
         head = [PLACES + slot, checked, written, *span_of(array), array.ndim, _kind(array.dtype)]
         return [*head, *array.shape, *array.strides]
+
+    def compile(self) -> None:
+        """Fills in the addresses of all loops, which compiles those that are new."""
+        for place, loop in self._loops:
+            self.words[place] = loop.address
+        self.words[I.TASK] = _share_address()
+        if self.launches_threads:
+            self.words[I.REGION] = threads.region_address()
+        self._loops.clear()
+        self._compiled = True
 
     # ------------------------------------------------------------------ running
 
@@ -101,6 +114,8 @@ class Program:
         nothing has happened; or minus the number of a requirement that did not hold.
         """
         with self.lock:
+            if not self._compiled:
+                self.compile()
             if self.initial:
                 self.restore()
             return self.enter(arrays)

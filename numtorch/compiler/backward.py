@@ -9,7 +9,7 @@ import numpy as np
 
 from numtorch_kernels.copying import contiguous, conversion_loop
 from numtorch_kernels.encoding import element_cost
-from numtorch_kernels.launches import Launch, Step, root_of
+from numtorch_kernels.launches import Launch, Step, address_of, root_of
 from numtorch_kernels.layout import memory_order, ordered, result
 from numtorch_kernels.program import Program
 
@@ -18,9 +18,9 @@ from ..autograd.graph import Grads, Node, edge_of, run_backward
 from ..autograd.mode import enable_grad, mode
 from ..autograd.saved import FREED
 from ..tensor import Tensor, wrap
-from .recording import Impure, Recorder
+from .recording import Recorder
 from .references import reach_of, span_of, written_roots
-from .sources import Source, Sources
+from .sources import Impure, Source, Sources
 from .structure import tensors_in
 
 Array = np.ndarray[Any, Any]
@@ -30,8 +30,79 @@ Array = np.ndarray[Any, Any]
 DEAR = 0.9
 
 
+class Pass:
+    """The launches of a backward pass for some of the results, and the gradients that they give."""
+
+    def __init__(
+        self, wanted: Sequence[Source], results: Sequence[Tensor], chosen: tuple[bool, ...]
+    ) -> None:
+        self.chosen = chosen
+        self.seeds = [
+            np.empty(x._array.shape, x._array.dtype)
+            for x, is_chosen in zip(results, chosen, strict=True)
+            if is_chosen
+        ]
+        self.seed_forms = [(x.shape, x.dtype) for x in self.seeds]
+        self.wanted = list(wanted)
+        self.grads: list[Tensor | None] = []
+        self.steps: list[Step] = []
+
+    def record(self, recorder: Recorder, results: Sequence[Tensor], first_node: int) -> None:
+        """Computes the gradients, while launches are put off; they are taken off the queue."""
+        before = len(recorder.steps)
+        roots = [x for x, is_chosen in zip(results, self.chosen, strict=True) if is_chosen]
+        recorder.label = "backward"
+        try:
+            self.grads = run_backward(
+                [(edge_of(x), wrap(g, x.dtype)) for x, g in zip(roots, self.seeds, strict=True)],
+                retain_graph=True,
+                create_graph=False,
+                inputs=[source.tensor for source in self.wanted],
+                accumulate=False,
+                first_node=first_node,
+            )
+        finally:
+            recorder.label = ""
+            if not recorder.breaks:
+                self.steps = recorder.steps[before:]
+                del recorder.steps[before:]
+
+    def arrays(self) -> list[Array]:
+        """The gradients that there are."""
+        return [g._array for g in self.grads if g is not None]
+
+    def finish(self, again: Sequence[Launch], bound: Sequence[Array]) -> None:
+        """Makes the program, which is compiled when it first runs."""
+        steps = [*again, *self.steps]
+        bound = [*bound, *self.seeds]
+        outputs, copies = _outputs(steps, self.arrays(), {id(root_of(x)) for x in bound})
+        self.program = Program([*steps, *copies], bound, outputs)
+        self.targets = [(x.shape, x.dtype, memory_order(x)) for x in outputs]
+        self.kinds = [None if g is None else g.dtype for g in self.grads]
+        self.grads, self.steps, self.seeds = [], [], []
+
+    def run(self, kept: tuple[Array, ...], grads: Grads) -> list[Tensor | None]:
+        """The gradients of the wanted tensors, given those of the chosen results."""
+        chosen = [g for g, is_chosen in zip(grads, self.chosen, strict=True) if is_chosen]
+        seeds = [
+            g._array
+            if g is not None and g._array.flags.c_contiguous
+            else _contiguous(g, *self.seed_forms[i])
+            for i, g in enumerate(chosen)
+        ]
+        outputs = [ordered(*target) for target in self.targets]
+        if self.program.run((*kept, *seeds, *outputs)):
+            raise RuntimeError("a gradient has another shape or dtype than its tensor")
+        arrays = iter(outputs)
+        return [None if kind is None else wrap(next(arrays), kind) for kind in self.kinds]
+
+
 class Backward:
-    """The launches of a backward pass, and what they need of the forward pass."""
+    """What a function's results need to be differentiated: of the forward pass, and passes back.
+
+    There is a pass for gradients of all results, and one for that of the only 0-d one: a loss is
+    mostly differentiated alone, and gradients that are zero would be added to it in vain.
+    """
 
     def __init__(
         self,
@@ -41,90 +112,77 @@ class Backward:
         inputs: Sequence[Array],
         first_node: int,
     ) -> None:
-        """Records the gradients of results that require grad, while launches are put off.
+        """Records the passes, while launches are put off.
 
         ``first_node`` is the number of the first node of the function's own graph.
         """
         self.forward = list(recorder.steps)
         self.results = [x for x in results if x.requires_grad]
-        self.seeds = [np.empty(x._array.shape, x._array.dtype) for x in self.results]
-        wanted = [s for s in sources.tensors if s.needs_grad]
+        self.wanted = [s for s in sources.tensors if s.needs_grad]
         self.spent = False  # whether the function itself has freed its graph
-        found = self._record(recorder, wanted, first_node)
-        pairs = [(s, g) for s, g in zip(wanted, found, strict=True) if g is not None]
-        self.wanted: list[Source] = [source for source, _ in pairs]
-        self.grads = [g._array for _, g in pairs]
-        self.kinds = [g.dtype for _, g in pairs]
-        if recorder.breaks:  # where all of forward was run
-            recorder.steps.clear()
-            raise Impure("its backward looks at values")
-        self.steps: list[Step] = recorder.steps[len(self.forward) :]
-        del recorder.steps[len(self.forward) :]
+        self.passes: dict[tuple[bool, ...], Pass] = {}
+        self._record(recorder, first_node)
         self._divide({id(root_of(x)) for x in inputs})
         self._inputs = [x for x in inputs if id(root_of(x)) in self._used]
         self.watched = [s for s in sources.tensors if id(root_of(s.array)) in self._used]
         self.input_places = [i for i, x in enumerate(inputs) if id(root_of(x)) in self._used]
 
-    def _record(
-        self, recorder: Recorder, wanted: Sequence[Source], first_node: int
-    ) -> list[Tensor | None]:
-        """The gradients of the wanted tensors, while launches are put off."""
-        pairs = zip(self.results, self.seeds, strict=True)
-        recorder.label = "backward"
-        try:
-            return run_backward(
-                [(edge_of(x), wrap(seed, x.dtype)) for x, seed in pairs],
-                retain_graph=True,
-                create_graph=False,
-                inputs=[source.tensor for source in wanted],
-                accumulate=False,
-                first_node=first_node,
-            )
-        except RuntimeError as error:
-            if str(error) != FREED:
-                raise
-            self.spent = True
-            del recorder.steps[len(self.forward) :]
-            return [None] * len(wanted)
-        finally:
-            recorder.label = ""
+    def _record(self, recorder: Recorder, first_node: int) -> None:
+        losses = tuple(not x._array.ndim for x in self.results)
+        for chosen in {(True,) * len(losses), *([losses] if sum(losses) == 1 else [])}:
+            one = self.passes[chosen] = Pass(self.wanted, self.results, chosen)
+            try:
+                one.record(recorder, self.results, first_node)
+            except RuntimeError as error:
+                if str(error) != FREED:
+                    raise
+                self.spent = True
+            if recorder.breaks:  # where all of forward was run
+                recorder.steps.clear()
+                raise Impure("its backward looks at values")
+        if self.spent:
+            self.passes, self.wanted = {}, []
 
     def _divide(self, given: set[int]) -> None:
-        """Decides what is saved and what is computed again; the latter joins the steps."""
+        """Decides what is saved and what is computed again."""
         writers: dict[int, list[Launch]] = {}
         for step in self.forward:
             if isinstance(step, Launch):
                 for x in step.operands[step.loop.inputs :]:
                     writers.setdefault(id(root_of(x)), []).append(step)
-        self._used = _read_first(self.steps)
-        self._used |= {id(root_of(x)) for x in self.grads}
+        needs = {one: _needs(one) for one in self.passes.values()}
+        self._used = set().union(*needs.values())
         if any(key in given and key in writers for key in self._used):
             raise Impure("it changes an input that its backward needs")
         wanted = {key for key in self._used if key in writers}
-        again: list[Launch] = []
-        self.saved: list[Array] = []
-        for key in wanted:
-            chain = _recomputed(key, writers, wanted, given)
-            if chain is None:
-                self.saved.append(_whole(key, writers[key]))
-            else:
-                again += chain
-        order = {id(step): place for place, step in enumerate(self.forward)}
-        again = list({id(step): step for step in again}.values())
-        self.steps = [*sorted(again, key=lambda step: order[id(step)]), *self.steps]
-        self._used |= _read_first(self.steps)
+        chains = {key: _recomputed(key, writers, wanted, given) for key in wanted}
+        self.saved = [
+            _whole(self.forward, key, writers[key]) for key in wanted if chains[key] is None
+        ]
+        self._again: dict[Pass, list[Launch]] = {}
+        for one, keys in needs.items():
+            again = {id(s): s for key in keys & wanted for s in _closure(key, chains)}
+            self._again[one] = [s for s in self.forward if id(s) in again]  # type: ignore[misc]
+            self._used |= _read_first(self._again[one])
 
     def finish(self, run: Callable[..., Any]) -> None:
-        """Makes the program; ``run`` is the function itself, for derivatives of higher order."""
-        bound = [*self._inputs, *self.saved, *self.seeds]
-        taken = {id(root_of(x)) for x in bound}
-        outputs, copies = _outputs(self.steps, self.grads, taken)
-        self.program = Program([*self.steps, *copies], bound, outputs)
-        self.targets = [(x.shape, x.dtype, memory_order(x)) for x in outputs]
+        """Makes the programs; ``run`` is the function itself, for derivatives of higher order."""
+        for one in self.passes.values():
+            one.finish(self._again[one], [*self._inputs, *self.saved])
         self.run = run
-        self.seed_shapes = [(x.shape, x.dtype) for x in self.seeds]
-        self.count = len(self.results)
-        del self.forward, self.steps, self.grads, self.seeds, self._inputs
+        self.forward, self._again, self._inputs = [], {}, []
+
+    def programs(self) -> list[Program]:
+        """The programs of the passes, that for fewest results first."""
+        return [self.passes[chosen].program for chosen in sorted(self.passes)]
+
+    def launches(self) -> list[Step]:
+        """The launches of all passes."""
+        return [step for one in self.passes.values() for step in one.steps]
+
+    def gradients(self) -> list[Array]:
+        """The arrays of gradients of all passes."""
+        return [x for one in self.passes.values() for x in one.arrays()]
 
     def spent_node(self) -> CompiledFunctionBackward:
         """The node of results whose graph the function itself has freed."""
@@ -186,18 +244,9 @@ class CompiledFunctionBackward(Node):
                 )
         if create_graph:
             return self._differentiable(grads)
-        plan = self.plan
-        seeds = [
-            g._array
-            if g is not None and g._array.flags.c_contiguous
-            else _contiguous(g, *plan.seed_shapes[i])
-            for i, g in enumerate(grads)
-        ]
-        outputs = [ordered(*target) for target in plan.targets]
-        status = plan.program.run((*self.kept, *seeds, *outputs))
-        if status:
-            raise RuntimeError("a gradient has another shape or dtype than its tensor")
-        return [wrap(x, kind) for x, kind in zip(outputs, plan.kinds, strict=True)]
+        passes = self.plan.passes
+        one = passes.get(tuple([g is not None for g in grads])) or passes[(True,) * len(grads)]
+        return one.run(self.kept, grads)
 
     def _differentiable(self, grads: Grads) -> Sequence[Tensor | None]:
         """The gradients of the same results computed once more, as differentiable tensors."""
@@ -246,6 +295,23 @@ def _outputs(
     return outputs, copies
 
 
+def _needs(one: Pass) -> set[int]:
+    """The ids of memory that a pass needs from outside."""
+    return _read_first(one.steps) | {id(root_of(x)) for x in one.arrays()}
+
+
+def _closure(key: int, chains: dict[int, list[Launch] | None]) -> list[Launch]:
+    """The launches that compute memory again, those for what they read included."""
+    found: list[Launch] = []
+    for launch in chains[key] or ():
+        for x in launch.operands[: launch.loop.inputs]:
+            other = id(root_of(x))
+            if other != key and other in chains:
+                found += _closure(other, chains)
+        found.append(launch)
+    return found
+
+
 def _read_first(steps: Sequence[Step]) -> set[int]:
     """The ids of memory that launches read before they write it."""
     written: set[int] = set()
@@ -286,12 +352,17 @@ def _recomputed(
     return chain
 
 
-def _whole(key: int, launches: Sequence[Launch]) -> Array:
-    """The largest array over a piece of memory that launches write."""
+def _whole(forward: Sequence[Step], key: int, launches: Sequence[Launch]) -> Array:
+    """An array over all that is used of memory: one that launches write, or its bytes."""
     found = [
         x
         for launch in launches
         for x in launch.operands[launch.loop.inputs :]
         if id(root_of(x)) == key
     ]
-    return max(found, key=lambda x: x.nbytes)
+    root = root_of(found[0])
+    low, high = reach_of(forward, root)
+    for x in found:
+        if span_of(x) == (low, high):
+            return x
+    return np.ndarray((high - low,), np.uint8, root, low - address_of(root))

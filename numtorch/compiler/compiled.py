@@ -15,24 +15,25 @@ from numtorch_kernels.build import define
 from numtorch_kernels.deferral import deferring
 from numtorch_kernels.drive import drive
 from numtorch_kernels.launches import Launch, Step, root_of
-from numtorch_kernels.plan import Plan
+from numtorch_kernels.plan import Plan, Refused
 
 from ..autograd.graph import next_number, watched_fence
 from ..autograd.mode import mode
+from ..tensor import Tensor
+from . import segments
 from .backward import Backward
 from .explanation import Explanation, describe
 from .recording import (
     GraphBreak,
-    Impure,
     Outside,
     Place,
     Recorder,
     changes_of,
     recording_to,
 )
-from .references import alive, written_roots
+from .references import alive, held_by_graph, written_roots
 from .replay import FAILED, MISS, Recorded, Replay
-from .sources import Sources, Unsupported
+from .sources import Impure, Sources, Unsupported
 from .structure import tensors_in
 
 RETRACES = 32  # recordings after which a function runs eagerly
@@ -170,11 +171,9 @@ class Compiled:
             inputs = [array for _, array in recorded.inputs]
             backward = Backward(recorder, fresh, sources, inputs, first_node)
             recorded.steps = list(recorder.steps)
-            if not self.background:
-                for x in fresh:
-                    x._node = x._view = None
         if not self.background:
-            _refuse_escapes(recorded, backward)
+            _refuse_escapes(recorded, backward, held_by_graph(fresh, first_node))
+            before.cut(fresh)
         return recorded, backward
 
     # ------------------------------------------------------------------ compiling
@@ -195,7 +194,13 @@ class Compiled:
             work = functools.partial(self._finish, recorded, backward)
             threading.Thread(target=work, name=f"compile {self.name}", daemon=True).start()
             return result
-        replay = self._finish(recorded, backward)
+        try:
+            replay = self._finish(recorded, backward)
+        except Refused as reason:
+            before.tie()
+            segments.run(steps)
+            self._note_failure(str(reason), ())
+            return result
         arrays = replay.take_first_arrays()
         status = replay.program.run(arrays)
         if status:
@@ -213,9 +218,8 @@ class Compiled:
                     backward.finish(self.function)
         finally:
             self._compiling = False
-        self.explanations.append(
-            describe(self.name, replay.program, None if backward is None else backward.program)
-        )
+        backwards = [] if backward is None else backward.programs()
+        self.explanations.append(describe(self.name, replay.program, backwards))
         with self._lock:
             self.replays = [replay.call, *self.replays]
             self.first = replay.call
@@ -277,6 +281,7 @@ class _State:
         self.sources = sources
         self.crossed = False
         self.holding = True
+        self._cut: list[tuple[Tensor, Any, Any]] = []
         self._outside = Outside()
         self._taken = [(each, each._steps_taken) for each in sources.optimizers]
         lines = [*sources.lines, *sources.settled, "return True"]
@@ -306,6 +311,18 @@ class _State:
         except (AttributeError, IndexError, KeyError, TypeError):
             return False
 
+    def cut(self, results: Sequence[Tensor]) -> None:
+        """Takes results out of their graph, so that nobody needs what that has saved."""
+        self._cut = [(x, x._node, x._view) for x in results]
+        for x in results:
+            x._node = x._view = None
+
+    def tie(self) -> None:
+        """Gives results their places in the graph back."""
+        for x, node, view in self._cut:
+            x._node, x._view = node, view
+        self._cut = []
+
     def restore(self) -> None:
         """Gives tensors back the arrays and gradients that they had."""
         for source in self.sources.tensors:
@@ -318,15 +335,17 @@ def _largest(steps: Sequence[Step]) -> int:
     return max((x.size for s in steps if isinstance(s, Launch) for x in s.operands), default=0)
 
 
-def _refuse_escapes(recorded: Recorded, backward: Backward | None) -> None:
-    """Raises Impure where someone keeps memory that is neither result nor change."""
+def _refuse_escapes(recorded: Recorded, backward: Backward | None, held: dict[int, int]) -> None:
+    """Raises Impure where someone keeps memory that is neither result nor change.
+
+    ``held`` says how often the graph of the results refers to an array.
+    """
     steps = list(recorded.steps)
     explained = [array for _, array in recorded.inputs] + recorded.new_arrays()
     if backward is not None:
-        known = {id(step) for step in steps}
-        steps += [step for step in backward.steps if id(step) not in known]
-        explained += [*backward.saved, *backward.grads]
-    kept = alive(steps) & written_roots(steps).keys()
+        steps += backward.launches()
+        explained += [*backward.saved, *backward.gradients()]
+    kept = alive(steps, held) & written_roots(steps).keys()
     if kept - {id(root_of(array)) for array in explained}:
         raise Impure("it keeps a tensor that is not among its results")
 

@@ -119,10 +119,9 @@ def _part(title: str, program: Program) -> Part:
     return Part(title, _kernels(program.reports), program.launches_threads, program.memory)
 
 
-def describe(name: str, forward: Program, backward: Program | None) -> Explanation:
+def describe(name: str, forward: Program, backwards: Sequence[Program]) -> Explanation:
     """What the programs of a recorded call are."""
-    title = f"{name}, forward" if backward is not None and backward.reports else name
-    parts = [_part(title, forward)]
-    if backward is not None and backward.reports:
-        parts.append(_part(f"{name}, backward", backward))
+    backwards = [program for program in backwards if program.reports]
+    parts = [_part(f"{name}, forward" if backwards else name, forward)]
+    parts += [_part(f"{name}, backward", program) for program in backwards]
     return Explanation(name, tuple(parts))

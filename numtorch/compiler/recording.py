@@ -22,7 +22,7 @@ from numtorch_kernels.launches import LaunchQueue
 from ..ops.apply import Hook
 from ..ops.table import Op
 from . import segments
-from .sources import Source, Sources, is_library
+from .sources import Impure, Source, Sources, is_library
 
 Array = np.ndarray[Any, Any]
 
@@ -111,10 +111,6 @@ class Change(NamedTuple):
     source: Source
     what: str
     value: Any
-
-
-class Impure(Exception):
-    """Why a call cannot be repeated without running its Python."""
 
 
 def changes_of(sources: Sources) -> list[Change]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from numtorch_kernels import memory
 from numtorch_kernels.launches import Launch, Step, address_of, base_of, root_of
+
+from ..autograd.graph import Node
+from ..autograd.saved import SavedResult
+from ..ops.apply import OpNode
+from ..tensor import Tensor
+from .sources import Impure
 
 Array = np.ndarray[Any, Any]
 
@@ -50,13 +56,14 @@ def reach_of(steps: Sequence[Step], root: Array) -> tuple[int, int]:
     return min(low for low, _ in spans), max(high for _, high in spans)
 
 
-def _references(objects: dict[int, Array]) -> dict[int, int]:
-    return {key: sys.getrefcount(array) for key, array in objects.items()}
+def _references(objects: dict[int, Any]) -> dict[int, int]:
+    return {key: sys.getrefcount(each) for key, each in objects.items()}
 
 
 def _own_references() -> int:
+    """What :func:`_references` says of an object that only its argument refers to."""
     alone = np.empty(0)
-    objects = {id(alone): alone}
+    objects: dict[int, Any] = {id(alone): alone}
     key = id(alone)
     del alone
     return _references(objects)[key]
@@ -80,9 +87,56 @@ def _collect(steps: Sequence[Step], objects: dict[int, Array], slots: dict[int, 
                 pending.append(base)
 
 
-def alive(steps: Sequence[Step]) -> set[int]:
-    """The ids of the memory that someone else than the steps refers to."""
-    slots: dict[int, int] = {}
+def held_by_graph(results: Sequence[Tensor], first_node: int) -> dict[int, int]:
+    """How often nodes from a number on refer to each array, by id, through what they saved.
+
+    A tensor that someone else refers to is not theirs alone, nor is its array. Raises Impure for a
+    graph with nodes of other kinds than operations.
+    """
+    tensors: dict[int, Tensor] = {}
+    uses: dict[int, int] = {}
+    held: dict[int, int] = {}
+    pending = [x._node for x in results]
+    seen: set[int] = set()
+    while pending:
+        node = pending.pop()
+        node = node[0] if isinstance(node, tuple) else node
+        if not isinstance(node, Node) or id(node) in seen or node.number < first_node:
+            continue
+        seen.add(id(node))
+        if not isinstance(node, OpNode):
+            raise Impure(f"its graph has a {type(node).__name__}")
+        pending += node.edges
+        _collect_saved(node.saved, tensors, uses, held)
+    for key, count in _references(tensors).items():
+        if count == _OWN + uses[key]:
+            array = tensors[key].__dict__["_array"]
+            held[id(array)] = held.get(id(array), 0) + 1
+    return held
+
+
+def _collect_saved(
+    values: Any, tensors: dict[int, Tensor], uses: dict[int, int], held: dict[int, int]
+) -> None:
+    """Notes the tensors among saved values, and how often they occur; and arrays of results."""
+    for value in values or ():
+        if isinstance(value, SavedResult):
+            held[id(value.array)] = held.get(id(value.array), 0) + 1
+        elif isinstance(value, Tensor):
+            if id(value) not in tensors and value._view is not None:
+                _collect_saved((value._view.base,), tensors, uses, held)
+            tensors[id(value)] = value
+            uses[id(value)] = uses.get(id(value), 0) + 1
+        elif isinstance(value, tuple | list):
+            _collect_saved(value, tensors, uses, held)
+
+
+def alive(steps: Sequence[Step], held: Mapping[int, int] | None = None) -> set[int]:
+    """The ids of the memory that someone else than the steps refers to.
+
+    ``held`` says how often each array is referred to by who does not count.
+    """
+    slots: dict[int, int] = dict(held or {})
     objects: dict[int, Array] = {}
     _collect(steps, objects, slots)
     found = set()

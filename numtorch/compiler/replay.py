@@ -18,8 +18,8 @@ from ..nn.members import Members
 from ..tensor import Tensor, Version
 from .backward import Backward
 from .memory import Results
-from .recording import Change, Impure
-from .sources import Source, Sources
+from .recording import Change
+from .sources import Impure, Source, Sources
 from .structure import code_of
 
 Array = np.ndarray[Any, Any]
@@ -110,6 +110,7 @@ class Replay:
         result = self._result()
         inputs = [array for _, array in recorded.inputs]
         self.program = Program(recorded.steps, inputs, self._results.bound)
+        self.program.compile()
         self.first_arrays: tuple[Array, ...] = (*inputs, *self._results.bound)
         self.source = self._code(effects, result)
         self._names |= {

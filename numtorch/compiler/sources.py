@@ -31,13 +31,22 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 _OUTSIDE = frozenset({"print", "input", "open", "breakpoint"})
 _CLOCKS = frozenset({"time", "datetime"})
 _LEAST = ("_array", "dtype")  # attributes that every tensor has
-_LIBRARIES = {"numtorch", "numtorch_kernels", "numpy", "numba", *sys.stdlib_module_names} - {
-    "__main__"
-}
+_LIBRARIES = {
+    "torch",
+    "numtorch",
+    "numtorch_kernels",
+    "numpy",
+    "numba",
+    *sys.stdlib_module_names,
+} - {"__main__"}
 
 
 class Unsupported(Exception):
     """Why a function cannot be compiled."""
+
+
+class Impure(Exception):
+    """Why a call cannot be repeated without running its Python."""
 
 
 def is_library(module: str | None) -> bool:

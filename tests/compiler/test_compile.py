@@ -454,6 +454,19 @@ def test_explain_shows_kernels_and_source() -> None:
 
 
 WITHOUT_COMPILER = """
+import importlib.util, os, sys
+
+packages = [importlib.util.find_spec(name).origin for name in ("numtorch", "numtorch_kernels")]
+installed = tuple(os.path.dirname(path) + os.sep for path in packages)
+
+def refuse(event, arguments):
+    if event in ("open", "os.mkdir", "os.rename", "os.remove", "subprocess.Popen"):
+        changes = event != "open" or (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if event == "subprocess.Popen" or (changes and str(arguments[0]).startswith(installed)):
+            raise PermissionError(event, arguments)
+
+sys.dont_write_bytecode = True
+sys.addaudithook(refuse)
 import numtorch as torch
 function = torch.compile(lambda a, b: torch.tanh(a * b + a).sum())
 a = torch.ones(3, requires_grad=True)
@@ -465,7 +478,7 @@ print(a.grad.tolist())
 
 @pytest.mark.slow
 def test_it_needs_no_compiler(tmp_path: Any) -> None:
-    """Nothing on PATH, a home of its own, and an empty cache."""
+    """Nothing on PATH, no processes, an installation that cannot be written, an empty cache."""
     variables = environment(tmp_path / "cache", PATH="", HOME=str(tmp_path), CC=None, CXX=None)
     command = [sys.executable, "-c", WITHOUT_COMPILER]
     result = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
