@@ -136,6 +136,14 @@ def address_of(array: Array) -> int:
     return address
 
 
+def span_of(array: Array) -> tuple[int, int]:
+    """The first byte that an array uses, and the first behind it, from its first element on."""
+    if not array.size:
+        return 0, 0
+    reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
+    return sum(min(each, 0) for each in reach), sum(max(each, 0) for each in reach) + array.itemsize
+
+
 class Operand:
     """Which part of which memory an operand is: strides over a node's shape, then core strides.
 
@@ -165,11 +173,8 @@ class Operand:
         )
         self.core_sizes = array.shape[array.ndim - core :]
         self.core_strides = array.strides[array.ndim - core :]
-        reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
-        self.lo = self.start + sum(min(each, 0) for each in reach)
-        self.hi = self.start + sum(max(each, 0) for each in reach) + array.itemsize
-        if not array.size:
-            self.hi = self.lo
+        low, high = span_of(array)
+        self.lo, self.hi = self.start + low, self.start + high
         elements = prod(n for n, step in zip(array.shape, array.strides, strict=True) if step)
         self.dense = elements * array.itemsize == self.hi - self.lo
 

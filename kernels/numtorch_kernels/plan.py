@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .fusion import Barrier, Group, Stage, grouped
-from .launches import Node, Operand, Step, address_of, nodes_of, root_of
+from .launches import Node, Operand, Step, address_of, nodes_of, root_of, span_of
 from .memory import ALIGNMENT
 from .simplification import needed, without_copies
 
@@ -206,14 +206,6 @@ class _Memory:
         if id(x.root) in self.arena:
             return ARENA, self.arena[id(x.root)] + x.start
         return ABSOLUTE, address_of(x.root) + x.start
-
-
-def span_of(array: Array) -> tuple[int, int]:
-    """The first byte that an array uses, and the first behind it, from its first element on."""
-    reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
-    if not array.size:
-        return 0, 0
-    return sum(min(each, 0) for each in reach), sum(max(each, 0) for each in reach) + array.itemsize
 
 
 def _covered(x: Operand, written: Sequence[Operand]) -> bool:

@@ -19,8 +19,8 @@ from . import threads
 from .build import TASK, Loop, machine_code
 from .encoding import WORTH, GroupRecord, StageReport, cost_of
 from .fusion import Barrier, Group
-from .launches import Step, address_of, root_of
-from .plan import ARENA, PLACES, Plan, aligned_bytes, span_of
+from .launches import Step, address_of, root_of, span_of
+from .plan import ARENA, PLACES, Plan, Refused, aligned_bytes
 
 Array = np.ndarray[Any, Any]
 
@@ -35,6 +35,8 @@ class Program:
     def __init__(
         self, steps: Sequence[Step], inputs: Sequence[Array], outputs: Sequence[Array]
     ) -> None:
+        if not _objects_are_as_expected():
+            raise Refused("this build of Python or NumPy lays its objects out differently")
         self.lock = threading.Lock()
         self.reports: list[StageReport] = []
         self.checked = len(inputs)
@@ -142,6 +144,26 @@ class Program:
         with threads.admission() as workers:
             self.words[I.WORKERS] = workers
             return _releasing_entry()(self.address, arrays)
+
+
+@cache
+def _objects_are_as_expected() -> bool:
+    """Whether arrays and tuples are laid out as the interpreter reads them."""
+    array = np.zeros((2, 3), np.float32)[:, ::2]
+    holder = (array,)
+    item = ctypes.c_int64.from_address(id(holder) + _TUPLE_HEAD).value
+    words = (ctypes.c_int64 * 6).from_address(id(array) + _OBJECT_HEAD)
+    if item != id(array) or words[I.DATA] != address_of(array) or words[I.NDIM] & 0xFFFF != 2:
+        return False
+    shape, strides = (
+        tuple((ctypes.c_int64 * 2).from_address(words[place])) for place in (I.SHAPE, I.STRIDES)
+    )
+    kinds = {_kind(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "u1", "?")}
+    return (
+        (shape, strides) == (array.shape, array.strides)
+        and words[I.DESCRIPTION] == id(array.dtype)
+        and len(kinds) == 6
+    )
 
 
 def _kind(dtype: np.dtype[Any]) -> int:

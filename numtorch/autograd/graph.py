@@ -150,7 +150,7 @@ def add_hook(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle
 
 def add_leaf_hook(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
     """Adds a hook of a leaf; from now on, leaves are done as soon as their gradient is known."""
-    _Run.hooked_leaves = True
+    Run.hooked_leaves = True
     return add_hook(hooks, hook)
 
 
@@ -204,7 +204,7 @@ def edge_of(tensor: Tensor) -> Edge:
     return node if not tensor._output else (node, tensor._output)
 
 
-class _Run:
+class Run:
     """One walk of the engine."""
 
     hooked_leaves = False  # whether a leaf was ever given a hook
@@ -280,6 +280,7 @@ class _Run:
             pending[key] = pending[key] + grad
 
     def walk(self) -> None:
+        """Runs all pending nodes, the newest first, and what they lead to."""
         while self.heap:
             _, node = heapq.heappop(self.heap)
             grads = self.pending.pop(node)
@@ -316,8 +317,8 @@ class _Run:
                 changed = hook(tuple(grads))
                 if changed is not None:
                     grads = list(changed) if isinstance(changed, tuple) else [changed]
-        if node.number < _Run.fence:
-            _Run.crossed = True
+        if node.number < Run.fence:
+            Run.crossed = True
         try:
             results = list(node.run(grads, self.create_graph))
             if mode.anomaly and mode.check_nan:
@@ -379,11 +380,6 @@ def _store(leaf: Tensor, holder: Any, key: Any, create_graph: bool) -> None:
         add_to(known, holder[key])
 
 
-def hooked_leaves() -> bool:
-    """Whether a leaf was ever given a hook."""
-    return _Run.hooked_leaves
-
-
 def next_number() -> int:
     """A number between those of the nodes that there are and those that will be."""
     return next(_numbers)
@@ -392,11 +388,11 @@ def next_number() -> int:
 @contextmanager
 def watched_fence(number: int) -> Iterator[Callable[[], bool]]:
     """Gives what tells whether, within, a node that is older than a number was run."""
-    _Run.fence, _Run.crossed = number, False
+    Run.fence, Run.crossed = number, False
     try:
-        yield lambda: _Run.crossed
+        yield lambda: Run.crossed
     finally:
-        _Run.fence = 0
+        Run.fence = 0
 
 
 def _reachable(starts: Sequence[Edge]) -> set[Any]:
@@ -480,7 +476,7 @@ def _is_all(roots: Sequence[tuple[Edge, Tensor]]) -> bool:
     return (
         isinstance(node, Node)
         and not (node.hooks or node.prehooks or node._tensor_hooks or node._retaining)
-        and not (_Run.hooked_leaves or _Run.fence or mode.anomaly)
+        and not (Run.hooked_leaves or Run.fence or mode.anomaly)
         and all(edge is None or isinstance(edge, Tensor) for edge in node.edges)
         and len(set(map(id, node.edges))) == len(node.edges)
     )
@@ -522,7 +518,7 @@ def run_backward(
         finally:
             mode.recording = recording
         return []
-    run = _Run(roots, create_graph, retain_graph, inputs, accumulate, first_node)
+    run = Run(roots, create_graph, retain_graph, inputs, accumulate, first_node)
     mode.recording = create_graph
     try:
         for edge, grad in roots:

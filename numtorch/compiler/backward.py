@@ -19,7 +19,7 @@ from ..autograd.mode import enable_grad, mode
 from ..autograd.saved import FREED
 from ..tensor import Tensor, wrap
 from .recording import Recorder
-from .references import reach_of, span_of, written_roots
+from .references import place_of, reach_of, written_roots
 from .sources import Impure, Source, Sources
 from .structure import tensors_in
 
@@ -285,7 +285,7 @@ def _outputs(
     copies: list[Step] = []
     for x in grads:
         root = root_of(x)
-        own = id(root) in written.keys() - taken and reach_of(steps, root) == span_of(x)
+        own = id(root) in written.keys() - taken and reach_of(steps, root) == place_of(x)
         if own and x.transpose(memory_order(x)).flags.c_contiguous:
             taken.add(id(root))
             outputs.append(x)
@@ -363,6 +363,6 @@ def _whole(forward: Sequence[Step], key: int, launches: Sequence[Launch]) -> Arr
     root = root_of(found[0])
     low, high = reach_of(forward, root)
     for x in found:
-        if span_of(x) == (low, high):
+        if place_of(x) == (low, high):
             return x
     return np.ndarray((high - low,), np.uint8, root, low - address_of(root))

@@ -10,7 +10,7 @@ import numpy as np
 from numtorch_kernels.launches import Step, address_of, root_of
 from numtorch_kernels.memory import SMALLEST, empty
 
-from .references import operands_of, span_of, written_roots
+from .references import operands_of, place_of, written_roots
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +28,7 @@ class Results:
         self._whole: dict[int, str] = {}  # by the id of an array
         self._written = written_roots(steps).keys()
         for array in operands_of(steps):
-            lo, hi = span_of(array)
+            lo, hi = place_of(array)
             low, high = self._reach.get(id(root_of(array)), (lo, hi))
             self._reach[id(root_of(array))] = min(lo, low), max(hi, high)
 
@@ -43,7 +43,7 @@ class Results:
             self.lines.append(f"{name} = {self._bind(array.copy('K'))}.copy('K')")
             self._whole[id(array)] = name
             return name
-        own = self._reach.get(id(root), span_of(array)) == span_of(array)
+        own = self._reach.get(id(root), place_of(array)) == place_of(array)
         if id(root) not in self._made and own and array.flags.c_contiguous:
             self._add(array, name, array.shape, array.dtype)
             self._made[id(root)] = name

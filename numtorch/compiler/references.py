@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import memory
-from numtorch_kernels.launches import Launch, Step, address_of, base_of, root_of
+from numtorch_kernels.launches import Launch, Step, address_of, base_of, root_of, span_of
 
 from ..autograd.graph import Node
 from ..autograd.saved import SavedResult
@@ -40,19 +40,15 @@ def written_roots(steps: Sequence[Step]) -> dict[int, Array]:
     return found
 
 
-def span_of(array: Array) -> tuple[int, int]:
+def place_of(array: Array) -> tuple[int, int]:
     """The address of the first byte that an array uses, and of the first behind it."""
-    start = address_of(array)
-    if not array.size:
-        return start, start
-    reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
-    low = start + sum(min(each, 0) for each in reach)
-    return low, start + sum(max(each, 0) for each in reach) + array.itemsize
+    low, high = span_of(array)
+    return address_of(array) + low, address_of(array) + high
 
 
 def reach_of(steps: Sequence[Step], root: Array) -> tuple[int, int]:
     """The span of all operands that are parts of a piece of memory."""
-    spans = [span_of(x) for x in operands_of(steps) if root_of(x) is root]
+    spans = [place_of(x) for x in operands_of(steps) if root_of(x) is root]
     return min(low for low, _ in spans), max(high for _, high in spans)
 
 

@@ -11,7 +11,7 @@ from numtorch_kernels.build import define
 from numtorch_kernels.launches import Step, root_of
 from numtorch_kernels.program import Program
 
-from ..autograd.graph import hooked_leaves
+from ..autograd.graph import Run
 from ..autograd.mode import mode
 from ..dtype import get_default_dtype
 from ..nn.members import Members
@@ -121,7 +121,7 @@ class Replay:
             "new": object.__new__,
             "Members": Members,
             "get_default_dtype": get_default_dtype,
-            "hooked_leaves": hooked_leaves,
+            "Run": Run,
             "program": self.program,
             "lock": self.program.lock,
             "changes": [Members.changes],
@@ -218,7 +218,7 @@ class Replay:
         checks = [
             f"if mode.recording is not {mode.recording} or mode.anomaly: return None",
             f"if get_default_dtype() is not {dtype}: return None",
-            *([] if hooked_leaves() else ["if hooked_leaves(): return None"]),
+            *([] if Run.hooked_leaves else ["if Run.hooked_leaves: return None"]),
             *sources.lines,
         ]
         if sources.settled:

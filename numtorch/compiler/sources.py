@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.graph import hooked_leaves
+from ..autograd.graph import Run
 from ..dtype import dtype
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
@@ -338,7 +338,7 @@ def _conditions(value: Tensor, name: str) -> list[str]:
         conditions += [f"{name}._view is None", f"{name}._needs_grad is {value._needs_grad}"]
     else:
         conditions.append(f"{name}.requires_grad is {value.requires_grad}")
-    if hooked_leaves():
+    if Run.hooked_leaves:
         conditions.append(f"not ({name}._hooks or {name}._accumulated_hooks)")
     if value._grad is None:
         conditions.append(f"{name}._grad is None")
