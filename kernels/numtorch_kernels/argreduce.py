@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import memory
+from .copying import flat
 from .deferral import settled
 from .drive import GRAIN, drive
 from .intrinsics import BLOCK, buffer, cast, helper, int32_at, offset, words
@@ -102,7 +103,7 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
 
 def _flat(wins: Callable[..., Any], x: Array) -> Array:
     """The position, in C order, of the winner of all elements."""
-    row = x.reshape(-1)
+    row = flat(x)
     whole = row.size // CHUNK * CHUNK
     if row.size < GRAIN:
         return _along(wins, row, 0)[1]

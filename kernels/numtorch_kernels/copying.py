@@ -164,6 +164,17 @@ def flat(x: Array) -> Array:
     return (x if x.flags.c_contiguous else contiguous(x)).reshape(-1)
 
 
+def reshaped(x: Array, *shape: int) -> Array:
+    """The elements in C order in another shape: a view if there is one, else a copy.
+
+    NumPy's own ``reshape`` would copy at once, before launches that are put off.
+    """
+    try:
+        return np.reshape(x, shape, copy=False)
+    except ValueError:
+        return contiguous(x).reshape(shape)
+
+
 def cat(arrays: Sequence[Array], axis: int, out: Array) -> Array:
     """Writes the arrays one after another along an axis into out, cast to its dtype."""
     if out.size < _SMALL and all(x.dtype == out.dtype for x in arrays) and not deferring():

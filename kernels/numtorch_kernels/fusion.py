@@ -301,7 +301,8 @@ def _joined(parts: Sequence[Part], node: Node, effects: set[int]) -> bool:
     open_to: Group | None = None
     for part in reversed(parts):
         if isinstance(part, Barrier):
-            if protected or any(x.overlaps(part.condition) for x in node.outputs):
+            relies = protected or not node.is_pointwise  # as on indices that are in range
+            if relies or any(x.overlaps(part.condition) for x in node.outputs):
                 break
             continue
         meets = any(conflicts(node, each) for each in part.nodes())

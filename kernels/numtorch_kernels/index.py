@@ -17,7 +17,16 @@ import numpy as np
 from . import memory
 from .arithmetic import maximum, minimum
 from .build import Loop, gufunc
-from .copying import PAYLOADS, contiguous, copy_into, expanded, flat, moved, payload
+from .copying import (
+    PAYLOADS,
+    contiguous,
+    copy_into,
+    expanded,
+    flat,
+    moved,
+    payload,
+    reshaped,
+)
 from .deferral import deferring, settled
 from .drive import drive
 from .expression import symbol, where
@@ -249,7 +258,8 @@ def _drop_loop(dtype: Dtype, how: str) -> Loop:
     size = PAYLOADS[dtype.itemsize] if how == "assign" else dtype
     table = _COMBINE_BOOL if dtype == _BOOL else _COMBINE
     dtypes = (_INT64, size, _INT64, size)
-    return gufunc(drop, "(m,o),(m,c),()->(c)", dtypes, bind={"combine": table[how]})
+    bind = {"combine": table[how]}
+    return gufunc(drop, "(m,o),(m,c),()->(c)", dtypes, bind=bind, updates=True)
 
 
 @cache
@@ -350,7 +360,9 @@ def _drop(how: str, out: Array, index: Array, value: Array, stride: int) -> None
     where index 0 lies.
     """
     loop = _drop_loop(out.dtype, how)
-    index, value = (aligned(x.copy() if np.may_share_memory(out, x) else x) for x in (index, value))
+    index, value = (
+        contiguous(x) if np.may_share_memory(out, x) else aligned(x) for x in (index, value)
+    )
     if how == "assign":
         out, value = payload(out), payload(value)
     if out.ndim == 1 and out.size > _COLUMNS and out.size % _COLUMNS == 0:
@@ -444,7 +456,7 @@ def index_fill(out: Array, axis: int, index: Array, value: Array) -> Array:
 def index_reduce(out: Array, axis: int, index: Array, value: Array, how: str) -> Array:
     """Combines the parts of value, broadcast, along an axis into those of out at index[m]."""
     if out.ndim == 0:
-        index_reduce(out.reshape(1), 0, index, value.reshape(-1), how)
+        index_reduce(out.reshape(1), 0, index, flat(value), how)
         return out
     shape = (*out.shape[:axis], index.size, *out.shape[axis + 1 :])
     along = index.reshape(*(1,) * axis, -1, *(1,) * (out.ndim - axis - 1))
@@ -476,7 +488,7 @@ def index_put(
         return out
     where = _offsets(indices, out.shape[:k], [_stride(out, axis) for axis in range(k)])
     start = _start(out, k)
-    values = moved(values.reshape(where.size, *start.shape), 0, -2)
+    values = moved(reshaped(values, where.size, *start.shape), 0, -2)
     _drop("sum" if accumulate else "assign", start, where.reshape(-1, 1), values, 1)
     return out
 
@@ -502,7 +514,7 @@ def take(x: Array, index: Array) -> Array:
 def put(out: Array, index: Array, value: Array, accumulate: bool = False) -> Array:
     """Writes, or adds, values to the elements at positions in C order, and returns out."""
     target = flat(out)
-    index_put(target, [index.reshape(-1)], flat(value), accumulate)
+    index_put(target, [flat(index)], flat(value), accumulate)
     return out if np.may_share_memory(target, out) else copy_into(out, target.reshape(out.shape))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import gemm, memory, microkernel, threads
 from .build import Loop, gufunc, specialise, task
-from .copying import copy_into
+from .copying import copy_into, reshaped
 from .deferral import deferring
 from .drive import drive
 from .intrinsics import pointer_reader
@@ -250,6 +250,6 @@ def outer(a: Array, b: Array, out: Array | None = None) -> Array:
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """``x @ weight.T + bias``, for x (..., k), weight (n, k) and bias (n,) of one dtype."""
-    rows = x.reshape(-1, x.shape[-1])
+    rows = x if x.ndim == 2 else reshaped(x, -1, x.shape[-1])
     y = matmul(rows, weight.T).reshape(*x.shape[:-1], weight.shape[0])
     return y if bias is None else _add_elements(y, bias, out=y)

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import memory, reduce, scalar
 from .bits import sqrt
+from .copying import reshaped
 from .drive import drive
 from .intrinsics import BLOCK, buffer, cast, load, lowest, offset, one, store, zero
 from .layout import aligned
@@ -389,7 +390,7 @@ def layer_norm_backward_weights(
 ) -> tuple[Array, Array]:
     """The gradients for weight and bias of :func:`layer_norm`, given that for y."""
     n = x.shape[-1]
-    grad, x = aligned(grad).reshape(-1, n), aligned(x).reshape(-1, n)
+    grad, x = reshaped(aligned(grad), -1, n), reshaped(aligned(x), -1, n)
     mean, rstd = mean.reshape(-1), rstd.reshape(-1)
     groups, rest = divmod(len(x), GROUP)
     by_weight, by_bias = (memory.empty((groups + (rest > 0), n), x.dtype) for _ in range(2))

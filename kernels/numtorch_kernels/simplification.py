@@ -9,11 +9,12 @@ from .launches import Node, Operand
 
 
 class _Use(NamedTuple):
-    """That the node at a place reads or writes a part of some memory."""
+    """That the node at a place reads or writes a part of some memory, or both."""
 
     place: int
     operand: Operand
     writes: bool
+    reads: bool
 
 
 def needed(nodes: Sequence[Node | Operand], kept: set[int]) -> list[Node | Operand]:
@@ -44,8 +45,8 @@ def without_copies(nodes: Sequence[Node | Operand], kept: set[int]) -> list[Node
     """
     uses: dict[int, list[_Use]] = {}
     for place, node in enumerate(nodes):
-        for operand, writes in _operands(node):
-            uses.setdefault(id(operand.root), []).append(_Use(place, operand, writes))
+        for operand, writes, reads in _operands(node):
+            uses.setdefault(id(operand.root), []).append(_Use(place, operand, writes, reads))
     dropped = set()
     for place, node in enumerate(nodes):
         if isinstance(node, Node) and _is_copy(node):
@@ -59,10 +60,12 @@ def without_copies(nodes: Sequence[Node | Operand], kept: set[int]) -> list[Node
     return [node for place, node in enumerate(nodes) if place not in dropped]
 
 
-def _operands(node: Node | Operand) -> list[tuple[Operand, bool]]:
+def _operands(node: Node | Operand) -> list[tuple[Operand, bool, bool]]:
+    """Of each operand whether it is written, and whether it is read."""
     if isinstance(node, Operand):
-        return [(node, False)]
-    return [(x, i >= node.loop.inputs) for i, x in enumerate(node.operands)]
+        return [(node, False, True)]
+    count, updates = node.loop.inputs, node.loop.updates
+    return [(x, i >= count, i < count or updates) for i, x in enumerate(node.operands)]
 
 
 def _is_copy(node: Node) -> bool:
@@ -86,7 +89,7 @@ def _may_lie_there(
     own = uses[id(source.root)]
     first = own[0]
     return (
-        first.writes
+        not first.reads
         and first.operand.dense
         and (first.operand.lo, first.operand.hi) == (source.lo, source.hi)
         and all(source.lo <= use.operand.lo and use.operand.hi <= source.hi for use in own)

@@ -279,13 +279,13 @@ def _index(x: Array, indices: Sequence[Any]) -> Array:
         if index.dtype == np.bool_ and index.shape == x.shape:
             return kernels.masked_select(x, index)
         if index.dtype == _INT64 and x.size:
-            picked = kernels.index_select(x, 0, in_range(index.reshape(-1), x.shape[0], 0))
+            picked = kernels.index_select(x, 0, in_range(copying.flat(index), x.shape[0], 0))
             return picked if index.ndim == 1 else picked.reshape(index.shape + x.shape[1:])
     places = _Places(x, indices)
     if 0 in places.shape:
         return np.empty(places.shape, x.dtype)
     if len(places.dims) == 1:
-        index = places.arrays[0].reshape(-1)
+        index = copying.flat(places.arrays[0])
         return kernels.index_select(x, places.dims[0], index).reshape(places.shape)
     result = kernels.index_get(places.in_front(x), places.arrays)
     return copying.contiguous(places.moved(result, back=True)) if places.before else result

@@ -156,7 +156,7 @@ def _rows_added(grad: Array, indices: Array, rows: int, padding_idx: int) -> Arr
     width = grad.shape[-1]
     out = memory.empty((rows, width), grad.dtype)
     out.fill(0)
-    index.index_add(out, 0, _flat_indices(indices), grad.reshape(-1, width))
+    index.index_add(out, 0, _flat_indices(indices), copying.reshaped(grad, -1, width))
     if padding_idx >= 0:
         out[padding_idx] = 0
     return out

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import norm
+from numtorch_kernels.copying import flat, reshaped
 
 from ..autograd.mode import mode
 from ..dtype import finfo, from_numpy_dtype, promote_types
@@ -57,14 +58,14 @@ def _layer_norm_forward(
                 "mixed dtype (CPU): expect parameter to have scalar type of "
                 + scalar_type(from_numpy_dtype(x.dtype))
             )
-    gain, shift = (None if each is None else each.reshape(-1) for each in (weight, bias))
+    gain, shift = (None if each is None else flat(each) for each in (weight, bias))
     y, mean, rstd = norm.layer_norm(_rows(x, len(normalized_shape)), gain, shift, eps)
     return y.reshape(x.shape), mean, rstd
 
 
 def _rows(x: Array, dims: int) -> Array:
     """The array with its last dimensions joined."""
-    return x if dims == 1 else x.reshape(*x.shape[: x.ndim - dims], -1)
+    return x if dims == 1 else reshaped(x, *x.shape[: x.ndim - dims], -1)
 
 
 class _Statistics:
@@ -97,7 +98,7 @@ def _layer_norm_x(
     grad = norm.layer_norm_backward(
         _rows(g._array, dims),
         _rows(x._array, dims),
-        None if weight is None else weight._array.reshape(-1),
+        None if weight is None else flat(weight._array),
         mean._array,
         rstd._array,
     )

@@ -455,7 +455,7 @@ def _checked_repeats(repeats: Tensor) -> Array:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
-    return copying.contiguous(counts.reshape(-1), np.dtype(np.int64))
+    return copying.contiguous(copying.flat(counts), np.dtype(np.int64))
 
 
 # ---------------------------------------------------------------------- triangles and diagonals
