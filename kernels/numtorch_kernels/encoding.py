@@ -22,7 +22,7 @@ _ROWS = 6  # of a tile of a matrix product; shares of tasks are multiples
 _LANES = 64  # elements that shares of pointwise work are multiples of
 _NO_LIMIT = 1 << 62
 _SHORT = 32  # elements; a loop along fewer costs more to call than to run
-WORTH = 20_000  # nanoseconds of work from which a second thread pays
+WORTH = 50_000  # nanoseconds of work from which a second thread pays
 
 # What an element of a pointwise loop costs, in nanoseconds, by its primitives; others 0.1.
 _COSTS = {

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from time import perf_counter
 from typing import Any
 
 import numba
@@ -24,6 +25,9 @@ from .build import REGION, machine_code
 from .intrinsics import PART, call_task
 
 Array = np.ndarray[Any, Any]
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds without launches; a failed one costs 8 ms
+TIME_SLICE = 2e-3  # seconds: less than the system lets another process run for
 
 
 class _State:
@@ -97,10 +101,32 @@ def _region() -> Callable[[int, int, int], None]:
     return ctypes.CFUNCTYPE(None, word, word, word)(region_address())
 
 
+class _Backoff:
+    """How long launches are left alone after one that waited for a core that others use.
+
+    OpenMP's barriers wait out a time slice, 8 ms, where the work may take 50 us.
+    """
+
+    until = 0.0
+    pause = SHORTEST_PAUSE
+
+
+def judge(started: float, expected: float) -> None:
+    """Backs off from launches if one, begun at a time, took far longer than expected; seconds."""
+    now = perf_counter()
+    if now - started > 3 * expected + TIME_SLICE:
+        _Backoff.until = now + _Backoff.pause
+        _Backoff.pause = min(2 * _Backoff.pause, LONGEST_PAUSE)
+    else:
+        _Backoff.pause = SHORTEST_PAUSE
+
+
 @contextmanager
 def admission() -> Iterator[int]:
     """How many threads code that enters the region itself may ask for, while it runs."""
-    if _State.forked or not _State.exclusive:
+    if perf_counter() < _Backoff.until:
+        yield 1
+    elif _State.forked or not _State.exclusive:
         yield concurrency()
     elif _State.entry.acquire(blocking=False):
         try:

@@ -148,3 +148,25 @@ def test_layers(layer: str, what: str, shared: tuple[Path, str]) -> None:
     printed = run(CODE[what], variables).splitlines()
     assert printed
     assert set(printed) == {wanted.strip()}
+
+
+def test_launches_pause_after_one_that_waited_for_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as long each time that happens, until a launch takes as long as it should."""
+    monkeypatch.setattr(threads._Backoff, "until", 0.0)
+    monkeypatch.setattr(threads._Backoff, "pause", threads.SHORTEST_PAUSE)
+    monkeypatch.setattr(threads._State, "exclusive", False)
+    monkeypatch.setattr(threads._State, "wanted", 2)
+    now = 100.0
+    monkeypatch.setattr(threads, "perf_counter", lambda: now)
+    for pause in (threads.SHORTEST_PAUSE, 2 * threads.SHORTEST_PAUSE):
+        with threads.admission() as workers:
+            assert workers == 2
+        threads.judge(now - 8e-3, 50e-6)
+        now += pause - 0.001
+        with threads.admission() as workers:
+            assert workers == 1
+        now += 0.002
+    threads.judge(now - 60e-6, 50e-6)
+    assert threads._Backoff.pause == threads.SHORTEST_PAUSE
+    with threads.admission() as workers:
+        assert workers == 2
