@@ -26,7 +26,7 @@ from .intrinsics import PART, call_task
 
 Array = np.ndarray[Any, Any]
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds without launches; a failed one costs 8 ms
+SHORTEST_PAUSE, LONGEST_PAUSE = 4e-3, 1.0  # seconds without launches; a failed one costs 8 ms
 TIME_SLICE = 2e-3  # seconds: less than the system lets another process run for
 
 
