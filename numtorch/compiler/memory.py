@@ -24,7 +24,9 @@ class Results:
         self.lines: list[str] = []  # the code that makes those
         self._bind = bind
         self._reach: dict[int, tuple[int, int]] = {}
-        self._made: dict[int, str] = {}  # by the id of a root, the variable of its bytes
+        # By the id of a root, the variable of its bytes and the address where those begin: a
+        # block's array begins where it is aligned, not where its root does.
+        self._made: dict[int, tuple[str, int]] = {}
         self._whole: dict[int, str] = {}  # by the id of an array
         self._written = written_roots(steps).keys()
         for array in operands_of(steps):
@@ -46,14 +48,15 @@ class Results:
         own = self._reach.get(id(root), place_of(array)) == place_of(array)
         if id(root) not in self._made and own and array.flags.c_contiguous:
             self._add(array, name, array.shape, array.dtype)
-            self._made[id(root)] = name
+            self._made[id(root)] = name, address_of(array)
         else:
             if id(root) not in self._made:
                 raw = np.ndarray((root.nbytes,), np.uint8, root)
-                self._made[id(root)] = f"b{number}"
+                self._made[id(root)] = f"b{number}", address_of(root)
                 self._add(raw, f"b{number}", raw.shape, raw.dtype)
-            place = address_of(array) - address_of(root)
-            layout = f"{array.shape}, {self._bind(array.dtype)}, {self._made[id(root)]}"
+            made, start = self._made[id(root)]
+            place = address_of(array) - start
+            layout = f"{array.shape}, {self._bind(array.dtype)}, {made}"
             ndarray = self._bind(np.ndarray)
             self.lines.append(f"{name} = {ndarray}({layout}, {place}, {array.strides})")
         self._whole[id(array)] = name

@@ -85,7 +85,8 @@ class Program(NamedTuple):
             known = [x, weights[0] * weights[2], weights[1] + x]
             for move in self.moves:
                 known.append(move.play(known))
-            return known[-1].mean() + known[-2].sum() * 0.01, known[-1]
+            loss = known[-1].mean() + known[-2].sum() * 0.01 + weights[0].mean()
+            return loss, known[-1]
 
         def step(x: Any) -> Any:
             optimizer.zero_grad()
