@@ -17,9 +17,9 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from numtorch.ops.formula import Formula, nodes_of
+from numtorch.ops.formula import Formula
 from numtorch.userkernel import Kernel
-from numtorch_kernels.expression import Expr, symbol
+from numtorch_kernels.expression import Expr, nodes_of, symbol
 
 F64 = np.dtype("float64")
 POINTS = np.array([[0.0, 0.0], [1.5, 0.0], [-0.7, 2.1], [0.3, -1.2], [2.6, 0.9], [-1.9, -0.4]])

@@ -8,7 +8,7 @@ body. The functions of :mod:`.symbols` (``s``) accept symbols, ndarrays and tens
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -273,20 +273,43 @@ def _statement(node: Expr, operands: list[str]) -> str:
     return f"{node.dtype.name}({text})" if narrow else text
 
 
+def _operands(node: Expr) -> tuple[Expr, ...]:
+    return () if node.name == "constant" else node.arguments
+
+
+def nodes_of(*outputs: Expr) -> Iterator[Expr]:
+    """The distinct nodes of expressions, each before its operands."""
+    seen: set[str] = set()
+    pending = list(reversed(outputs))
+    while pending:
+        node = pending.pop()
+        if node.key not in seen:
+            seen.add(node.key)
+            yield node
+            pending += reversed(_operands(node))
+
+
+def _operands_first(outputs: Sequence[Expr]) -> Iterator[Expr]:
+    """The distinct nodes of expressions, each after its operands."""
+    done: set[str] = set()
+    pending = list(reversed(outputs))
+    while pending:  # no recursion: an unrolled loop is hundreds of nodes deep
+        node = pending[-1]
+        missing = [x for x in _operands(node) if x.key not in done]
+        if missing and node.key not in done:
+            pending += reversed(missing)
+            continue
+        pending.pop()
+        if node.key not in done:
+            done.add(node.key)
+            yield node
+
+
 def render(outputs: Sequence[Expr]) -> tuple[list[str], list[str]]:
     """Statements that compute each distinct node once, and the name of each output."""
     lines: list[str] = []
     names: dict[str, str] = {}
-    pending = list(reversed(outputs))
-    while pending:  # no recursion: an unrolled loop is hundreds of nodes deep
-        node = pending[-1]
-        missing = [x for x in node.arguments if isinstance(x, Expr) and x.key not in names]
-        if missing and node.key not in names:
-            pending += reversed(missing)
-            continue
-        pending.pop()
-        if node.key in names:
-            continue
+    for node in _operands_first(outputs):
         if node.name == "input":
             names[node.key] = node.key.split(":")[0]
         elif node.name == "constant":
@@ -300,20 +323,15 @@ def render(outputs: Sequence[Expr]) -> tuple[list[str], list[str]]:
 def substituted(outputs: Sequence[Expr], inputs: Mapping[str, Expr]) -> list[Expr]:
     """The expressions with each input replaced by the expression that stands under its key."""
     made: dict[str, Expr] = {}
-
-    def visit(node: Expr) -> Expr:
-        if node.key in made:
-            return made[node.key]
+    for node in _operands_first(outputs):
         if node.name == "input":
-            result = inputs[node.key]
+            made[node.key] = inputs[node.key]
         elif node.name == "constant":
-            result = node
+            made[node.key] = node
         else:
-            result = Expr(node.name, tuple(map(visit, node.arguments)), node.dtype)
-        made[node.key] = result
-        return result
-
-    return [visit(node) for node in outputs]
+            operands = tuple([made[x.key] for x in node.arguments])
+            made[node.key] = Expr(node.name, operands, node.dtype)
+    return [made[node.key] for node in outputs]
 
 
 def trace(function: Callable[..., Any], dtypes: Sequence[np.dtype[Any]], **numbers: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .expression import Expr, constant, substituted, symbol
+from .expression import Expr, constant, nodes_of, substituted, symbol
 from .launches import Node, Operand, Shape, address_of
 
 Array = np.ndarray[Any, Any]
@@ -377,7 +377,7 @@ def fused(stage: Stage, stored: dict[tuple[int, int], bool], constants: set[int]
                 results[places[i]] = (value, node, i)
     loop = FusedLoop()
     wanted = [value for value, _, _ in results.values()]
-    used = [key for key in _inputs_of(wanted) if key in sources]
+    used = [node.key for node in nodes_of(*wanted) if node.key in sources]
     renamed = {key: symbol(i, _dtype(sources[key])) for i, key in enumerate(used)}
     loop.inputs = [sources[key] for key in used]
     loop.outputs = [(node, i) for _, node, i in results.values()]
@@ -389,20 +389,3 @@ def _dtype(place: tuple[Node, int]) -> np.dtype[Any]:
     node, i = place
     dtype: np.dtype[Any] = node.operands[i].dtype
     return dtype
-
-
-def _inputs_of(expressions: Sequence[Expr]) -> list[str]:
-    """The keys of all inputs, in the order in which they are met."""
-    seen: dict[str, None] = {}
-    found: list[str] = []
-    pending = list(reversed(expressions))
-    while pending:
-        node = pending.pop()
-        if node.key in seen:
-            continue
-        seen[node.key] = None
-        if node.name == "input":
-            found.append(node.key)
-        elif node.name != "constant":
-            pending.extend(reversed(node.arguments))
-    return found

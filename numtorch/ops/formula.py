@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from numtorch_kernels.expression import FLOAT64, Expr, cast, symbol
+from numtorch_kernels.build import define
+from numtorch_kernels.expression import FLOAT64, Expr, cast, nodes_of, symbol
 
 from .apply import apply
 from .derivation import Calls, Differentiable, gradient, mark
@@ -141,20 +142,6 @@ class Formula(Differentiable):
         return self._makes_floats[dtype]
 
 
-def nodes_of(value: Expr) -> Iterator[Expr]:
-    """The nodes of an expression, each once."""
-    seen = {id(value)}
-    pending = [value]
-    while pending:
-        node = pending.pop()
-        yield node
-        if node.name != "constant":
-            for each in node.arguments:
-                if id(each) not in seen:
-                    seen.add(id(each))
-                    pending.append(each)
-
-
 def distinct(x: Expr, calls: Calls) -> Expr:
     """An object of its own for a symbol, from which gradients flow to the symbol."""
     return mark(x, (x,), None, calls)
@@ -163,10 +150,6 @@ def distinct(x: Expr, calls: Calls) -> Expr:
 def _with_parameters(names: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with parameters of these names, from which a row takes what to pass."""
     listed = ", ".join(names)
-    space: dict[str, Any] = {"function": function}
-    exec(
-        compile(f"def made({listed}): return function({listed})", "<numtorch kernel>", "exec"),
-        space,
-    )
-    made: Callable[..., Any] = space["made"]
+    text = f"def made({listed}): return function({listed})"
+    made: Callable[..., Any] = define(text, "made", {"function": function})
     return made

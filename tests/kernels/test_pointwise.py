@@ -1,6 +1,7 @@
 """Every primitive for every dtype at the edges, and every layout that an operand may have."""
 
 import itertools
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from numtorch_kernels import Pointwise, get_num_threads, set_num_threads
 from numtorch_kernels import symbols as s
 from numtorch_kernels.drive import GRAIN
-from numtorch_kernels.expression import PRIMITIVES, cast
+from numtorch_kernels.expression import PRIMITIVES, Expr, cast, render, substituted, symbol
 from numtorch_kernels.intrinsics import BLOCK
 from numtorch_kernels.pointwise import launch, run
 
@@ -330,3 +331,18 @@ def test_equal_expressions_share_a_loop() -> None:
     one = Pointwise(lambda a, b: a * b + 1).loop((np.dtype("f4"),) * 2)
     two = Pointwise(lambda x, y: x * y + 1).loop((np.dtype("f4"),) * 2)
     assert one is two
+
+
+def test_an_expression_may_be_deeper_than_python_recurses() -> None:
+    def chain(x: Expr) -> Expr:
+        for _ in range(2 * sys.getrecursionlimit()):
+            x = x * 0.5 + 1
+        return x
+
+    x, y = (symbol(i, np.dtype("f8")) for i in range(2))
+    (replaced,) = substituted([chain(x)], {x.key: y})
+    assert replaced.key == chain(y).key
+    lines, (result,) = render([replaced])
+    assert len(lines) == 4 * sys.getrecursionlimit()
+    assert lines[0] == "t0 = x1 * float64(0.5)"
+    assert lines[-1].startswith(f"{result} = ")
