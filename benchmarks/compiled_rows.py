@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rows import SIZES, Input, Row, integers, leaf, perceptron, uniform
+from rows import SIZES, Input, Row, integers, leaf, perceptron, training_step, uniform
 
 CALLS = 4
 Step = Callable[[], Any]
@@ -114,17 +114,7 @@ def logistic_regression(torch: ModuleType, random: np.random.Generator) -> Step:
     x, y = torch.tensor((images / 16).astype("float32")), torch.tensor(labels.astype("int64"))
     torch.manual_seed(0)
     model = torch.nn.Linear(64, 10)
-    criterion = torch.nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-
-    def step() -> Any:
-        optimizer.zero_grad()
-        loss = criterion(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
+    return training_step(torch, model, torch.optim.SGD(model.parameters(), lr=0.1), x, y)
 
 
 COMPILED_ROWS = [

@@ -111,19 +111,26 @@ def perceptron(*widths: int, batch: int, optimizer: str) -> Input:
         network = torch.nn.Sequential(*layers[:-1])
         x = uniform(batch, widths[0])(torch, random)
         y = integers(batch, high=widths[-1])(torch, random)
-        criterion = torch.nn.CrossEntropyLoss()
         update = getattr(torch.optim, optimizer)(network.parameters(), lr=1e-3)
-
-        def step() -> Any:
-            update.zero_grad()
-            loss = criterion(network(x), y)
-            loss.backward()
-            update.step()
-            return loss
-
-        return step
+        return training_step(torch, network, update, x, y)
 
     return make
+
+
+def training_step(
+    torch: ModuleType, network: Any, update: Any, x: Any, y: Any
+) -> Callable[[], Any]:
+    """Return a step of an optimizer down the cross entropy of a network."""
+    criterion = torch.nn.CrossEntropyLoss()
+
+    def step() -> Any:
+        update.zero_grad()
+        loss = criterion(network(x), y)
+        loss.backward()
+        update.step()
+        return loss
+
+    return step
 
 
 def group(

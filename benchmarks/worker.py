@@ -62,11 +62,8 @@ def replies(
     for request in map(json.loads, requests):
         try:
             if "row" in request:
-                namespace, timer, number = (
-                    {},
-                    Timer(),
-                    0,
-                )  # a row's inputs go before the next's come
+                # A row's inputs go before the next's come.
+                namespace, timer, number = {}, Timer(), 0
                 row = rows[request["row"]]
                 namespace = namespace_of(row, library, compiles)
                 answer = digest(row.first_answer(library, namespace))

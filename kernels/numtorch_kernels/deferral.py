@@ -44,9 +44,15 @@ class _Current:
     thread = 0
 
 
+def _own_queue() -> Queue | None:
+    """The queue that takes this thread's launches, if they are put off."""
+    queue = _Current.queue
+    return queue if queue is not None and _Current.thread == get_ident() else None
+
+
 def deferring() -> bool:
     """Whether this thread's launches are put off."""
-    return _Current.queue is not None and _Current.thread == get_ident()
+    return _own_queue() is not None
 
 
 def nobody_defers() -> bool:
@@ -56,30 +62,32 @@ def nobody_defers() -> bool:
 
 def settle() -> None:
     """Gives arrays the values that launches of this thread are to write."""
-    queue = _Current.queue
-    if queue is not None and _Current.thread == get_ident():
+    queue = _own_queue()
+    if queue is not None:
         with _suspended():
             queue.run()
 
 
 def require(condition: Array, otherwise: Callable[[], None]) -> None:
     """Calls ``otherwise``, which may raise, unless a 0-d array is true; put off like launches."""
-    if _Current.queue is not None and _Current.thread == get_ident():
-        _Current.queue.require(condition, otherwise)
+    queue = _own_queue()
+    if queue is not None:
+        queue.require(condition, otherwise)
     elif not condition:
         otherwise()
 
 
 def refresh(array: Array, numbers: Callable[[], Any]) -> None:
     """Says that an array that launches read holds numbers that another run computes anew."""
-    if _Current.queue is not None and _Current.thread == get_ident():
-        _Current.queue.refresh(array, numbers)
+    queue = _own_queue()
+    if queue is not None:
+        queue.refresh(array, numbers)
 
 
 def _ufunc(loop: Loop) -> Any:
     """What ``loop.ufunc`` gives while some thread defers."""
-    queue = _Current.queue
-    if queue is None or _Current.thread != get_ident():
+    queue = _own_queue()
+    if queue is None:
         return made_ufunc(loop)
     return lambda *operands: queue.put(loop, operands)
 

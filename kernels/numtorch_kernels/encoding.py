@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from . import interpreter as I
 from . import threads
 from .build import Loop
-from .expression import Expr
+from .expression import nodes_of
 from .fusion import FusedLoop, Group, Placement, Stage, fused
 from .launches import Node, Operand, Shape
-from .memory import ALIGNMENT
+from .memory import aligned_size
 from .plan import Plan
 from .pointwise import adjacent_loop_of, loop_of
 
@@ -61,15 +61,9 @@ def cost_of(group: Group) -> float:
 
 def element_cost(loop: Loop) -> float:
     """Roughly the nanoseconds that a pointwise loop takes for an element in cache."""
-    seen: dict[str, Expr] = {}
-    pending = list(loop.expressions or ())
-    while pending:
-        each = pending.pop()
-        if each.key not in seen:
-            seen[each.key] = each
-            pending += [x for x in each.arguments if isinstance(x, Expr)]
-    names = [each.name for each in seen.values() if each.name not in ("input", "constant")]
-    return max(0.1, sum(_COSTS.get(name, 0.1) for name in names))
+    names = [node.name for node in nodes_of(*(loop.expressions or ()))]
+    costs = [_COSTS.get(name, 0.1) for name in names if name not in ("input", "constant")]
+    return max(0.1, sum(costs))
 
 
 class _Run(NamedTuple):
@@ -97,10 +91,15 @@ class GroupRecord:
         self.reports: list[StageReport] = []
         self.grain = 1
         self.units = group.units
-        self.local = {key: entry for key, entry in plan.local.items() if entry[0] is group}
         if not group.units:
             self._choose_units()
         self.block = self._block()
+        self.scratch = 0  # bytes of each task for what only this group uses
+        self._offsets: dict[int, int] = {}  # of that, by the id of a root
+        for key, (owner, step, start) in plan.local.items():
+            if owner is group:
+                self._offsets[key] = self.scratch
+                self.scratch += aligned_size(start + self.block * step)
         self._stage_loops: list[Loop] = []
         stages = [record for stage in group.stages for record in self._records(stage)]
         workers = threads.concurrency() if cost_of(group) >= WORTH else 1
@@ -130,14 +129,6 @@ class GroupRecord:
             self.group.chunk = _LANES
         else:
             self.units = shape[0] if shape else 1
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of each task for what only this group uses."""
-        return sum(
-            -(-(start + self.block * step) // ALIGNMENT) * ALIGNMENT
-            for _, step, start in self.local.values()
-        )
 
     def _block(self) -> int:
         """How many units pass through all stages together."""
@@ -236,13 +227,9 @@ class GroupRecord:
 
     def _place(self, x: Operand) -> tuple[int, int, bool]:
         """The entry of the table, the offset from there, and whether it is the task's own."""
-        if id(x.root) not in self.local:
+        offset = self._offsets.get(id(x.root))
+        if offset is None:
             return *self.plan.place(x), False
-        offset = 0
-        for key, (_, step, start) in self.local.items():
-            if key == id(x.root):
-                break
-            offset += -(-(start + self.block * step) // ALIGNMENT) * ALIGNMENT
         return I.SCRATCH_PLACE, offset + x.start, True
 
     def _report(
@@ -250,7 +237,7 @@ class GroupRecord:
     ) -> None:
         sizes = [
             0
-            if id(node.operands[i].root) in self.local
+            if id(node.operands[i].root) in self._offsets
             else node.operands[i].hi - node.operands[i].lo
             for node, i in operands
         ]

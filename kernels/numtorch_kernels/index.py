@@ -17,16 +17,7 @@ import numpy as np
 from . import memory
 from .arithmetic import maximum, minimum
 from .build import Loop, gufunc
-from .copying import (
-    PAYLOADS,
-    contiguous,
-    copy_into,
-    expanded,
-    flat,
-    moved,
-    payload,
-    reshaped,
-)
+from .copying import PAYLOADS, contiguous, copy_into, expanded, flat, moved, payload, reshaped
 from .deferral import deferring, settled
 from .drive import drive
 from .expression import symbol, where

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .build import Loop
-from .expression import cast, symbol
+from .copying import conversion_loop
 from .layout import broadcast_strides, result
-from .pointwise import loop_of
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -32,6 +31,16 @@ class Launch(NamedTuple):
     operands: tuple[Array, ...]
     label: str = ""
     numbers: frozenset[int] = frozenset()
+
+    @property
+    def reads(self) -> tuple[Array, ...]:
+        """The operands that the loop reads."""
+        return self.operands if self.loop.updates else self.operands[: self.loop.inputs]
+
+    @property
+    def writes(self) -> tuple[Array, ...]:
+        """The operands that the loop writes."""
+        return self.operands[self.loop.inputs :]
 
 
 class Requirement(NamedTuple):
@@ -73,8 +82,7 @@ class LaunchQueue:
             return array
         if not array.ndim and not isinstance(x, np.ndarray):
             return array.astype(dtype)
-        loop = loop_of([cast(symbol(0, array.dtype), dtype)], (array.dtype,))
-        converted: Array = self.put(loop, (array,))
+        converted: Array = self.put(conversion_loop(array.dtype, dtype), (array,))
         return converted
 
     def require(self, condition: Array, otherwise: Callable[[], None]) -> None:
@@ -186,10 +194,6 @@ class Operand:
         """How many bytes the core, and dimensions of these sizes, reach over."""
         pairs = zip((*sizes, *self.core_sizes), (*strides, *self.core_strides), strict=True)
         return sum((n - 1) * abs(step) for n, step in pairs) + self.dtype.itemsize
-
-    def is_constant_along(self, shape: Shape) -> bool:
-        """Whether all elements are one."""
-        return not any(self.strides) and prod(self.core_sizes) == 1
 
 
 class Node:

@@ -87,6 +87,11 @@ def size_class(size: int) -> int:
     return -(-size // step) * step
 
 
+def aligned_size(size: int) -> int:
+    """The size rounded up to whole cache lines."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """An uninitialised C-contiguous array; large ones come from the pool, 64-byte aligned."""
     size = prod(shape) * dtype.itemsize

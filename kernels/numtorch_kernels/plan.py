@@ -13,7 +13,7 @@ import numpy as np
 
 from .fusion import Barrier, Group, Stage, grouped
 from .launches import Node, Operand, Step, address_of, nodes_of, root_of, span_of
-from .memory import ALIGNMENT
+from .memory import ALIGNMENT, aligned_size
 from .simplification import needed, without_copies
 
 Array = np.ndarray[Any, Any]
@@ -168,7 +168,7 @@ class Plan:
         live: list[tuple[int, int, int]] = []  # start, end, last use
         for key in sorted(first, key=lambda each: first[each]):
             live = [span for span in live if span[2] >= first[key]]
-            length = -(-max(roots[key].nbytes, 1) // ALIGNMENT) * ALIGNMENT
+            length = aligned_size(max(roots[key].nbytes, 1))
             start = 0
             for low, high, _ in sorted(live):
                 if low - start >= length:

@@ -148,7 +148,7 @@ class Backward:
         writers: dict[int, list[Launch]] = {}
         for step in self.forward:
             if isinstance(step, Launch):
-                for x in step.operands[step.loop.inputs :]:
+                for x in step.writes:
                     writers.setdefault(id(root_of(x)), []).append(step)
         needs = {one: _needs(one) for one in self.passes.values()}
         self._used = set().union(*needs.values())
@@ -304,7 +304,7 @@ def _closure(key: int, chains: dict[int, list[Launch] | None]) -> list[Launch]:
     """The launches that compute memory again, those for what they read included."""
     found: list[Launch] = []
     for launch in chains[key] or ():
-        for x in launch.operands[: launch.loop.inputs]:
+        for x in launch.reads:
             other = id(root_of(x))
             if other != key and other in chains:
                 found += _closure(other, chains)
@@ -320,9 +320,8 @@ def _read_first(steps: Sequence[Step]) -> set[int]:
         if not isinstance(step, Launch):
             read.add(id(root_of(step.condition)))
             continue
-        count = len(step.operands) if step.loop.updates else step.loop.inputs
-        read |= {id(root_of(x)) for x in step.operands[:count]} - written
-        written |= {id(root_of(x)) for x in step.operands[step.loop.inputs :]}
+        read |= {id(root_of(x)) for x in step.reads} - written
+        written |= {id(root_of(x)) for x in step.writes}
     return read
 
 
@@ -339,7 +338,7 @@ def _recomputed(
     if launch.loop.expressions is None or element_cost(launch.loop) > DEAR:
         return None
     chain = [launch]
-    for x in launch.operands[: launch.loop.inputs]:
+    for x in launch.reads:
         other = id(root_of(x))
         if other == key or len(writers.get(other, ())) > (other not in given):
             return None
@@ -354,12 +353,7 @@ def _recomputed(
 
 def _whole(forward: Sequence[Step], key: int, launches: Sequence[Launch]) -> Array:
     """An array over all that is used of memory: one that launches write, or its bytes."""
-    found = [
-        x
-        for launch in launches
-        for x in launch.operands[launch.loop.inputs :]
-        if id(root_of(x)) == key
-    ]
+    found = [x for launch in launches for x in launch.writes if id(root_of(x)) == key]
     root = root_of(found[0])
     low, high = reach_of(forward, root)
     for x in found:

@@ -34,7 +34,7 @@ def written_roots(steps: Sequence[Step]) -> dict[int, Array]:
     found = {}
     for step in steps:
         if isinstance(step, Launch):
-            for array in step.operands[step.loop.inputs :]:
+            for array in step.writes:
                 root = root_of(array)
                 found[id(root)] = root
     return found

@@ -180,33 +180,32 @@ class Replay:
     def _result(self) -> list[str]:
         """The code that makes the result, its last line an expression."""
         lines: list[str] = []
-        made = self._made
         for tensor in self._recorded.results:
             if self._recorded.source_of(tensor) is None:
                 lines += self._new_tensor(tensor)
 
         def code(tensor: Tensor) -> str:
             source = self._recorded.source_of(tensor)
-            return made[id(tensor)] if source is None else source.name
+            return self._made[id(tensor)] if source is None else source.name
 
         if self._backward is not None:
-            if self._backward.spent:
-                node = self._bind(self._backward.spent_node())
-                for output, tensor in enumerate(self._backward.results):
-                    name = made[id(tensor)]
-                    lines.append(f"{name}._node = {node}")
-                    lines.append(f"{name}._output, {name}._needs_grad = {output}, True")
-                return [*lines, code_of(self._recorded.result, code, self._bind)]
-            linked = [made[id(x)] for x in self._backward.results]
-            saved = [self._results.variable(x) for x in self._backward.saved]
-            wanted = [source.name for source in self._backward.wanted]
-            watched = [source.name for source in self._backward.watched]
-            tuples = ", ".join(
-                f"({''.join(x + ', ' for x in each)})" for each in (linked, saved, wanted, watched)
-            )
-            lines.append(f"{self._bind(self._backward.link)}({tuples}, arrays, (args, kwargs))")
-
+            lines += self._place_in_graph(self._backward)
         return [*lines, code_of(self._recorded.result, code, self._bind)]
+
+    def _place_in_graph(self, backward: Backward) -> list[str]:
+        """The code that makes results the outputs of a node."""
+        linked = [self._made[id(x)] for x in backward.results]
+        if backward.spent:
+            node = self._bind(backward.spent_node())
+            return [
+                f"{name}._node, {name}._output, {name}._needs_grad = {node}, {output}, True"
+                for output, name in enumerate(linked)
+            ]
+        saved = [self._results.variable(x) for x in backward.saved]
+        wanted = [source.name for source in backward.wanted]
+        watched = [source.name for source in backward.watched]
+        tuples = ", ".join(map(_tuple_of, (linked, saved, wanted, watched)))
+        return [f"{self._bind(backward.link)}({tuples}, arrays, (args, kwargs))"]
 
     # ------------------------------------------------------------------ the function
 
@@ -228,7 +227,7 @@ class Replay:
         checks += sources.checks
         body = [
             *self._results.lines,
-            f"arrays = ({''.join(each + ', ' for each in arrays)})",
+            f"arrays = {_tuple_of(arrays)}",
             *self._native(),
             *effects,
             *made,
@@ -265,3 +264,8 @@ class Replay:
         lines.append(f"    status = {call}")
         lines.append("if status: return MISS if status > 0 else FAILED")
         return lines
+
+
+def _tuple_of(names: Sequence[str]) -> str:
+    """The code of a tuple."""
+    return f"({''.join(name + ', ' for name in names)})"

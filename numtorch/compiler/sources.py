@@ -11,7 +11,7 @@ import collections
 import functools
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -165,27 +165,23 @@ class Sources:
                 raise Unsupported("a gradient that it uses requires grad")
 
     def _follow_items(self, value: Any, path: str) -> None:
-        inside, self._inside = self._inside, 0
-        name = self._container(value, path)
-        self.check(f"{name}.__class__ is {self.bind(type(value))} and len({name}) == {len(value)}")
-        for i, each in enumerate(value):
-            self.follow(each, f"{name}[{i}]")
-        self._inside = inside
+        self._follow_container(value, path, ((str(i), each) for i, each in enumerate(value)))
 
     def _follow_dictionary(self, value: dict[Any, Any], path: str) -> None:
-        inside, self._inside = self._inside, 0
-        name = self._container(value, path)
-        self.check(f"{name}.__class__ is {self.bind(type(value))} and len({name}) == {len(value)}")
-        for key, each in value.items():
-            place = repr(key) if isinstance(key, int | str) else self.bind(key)
-            self.follow(each, f"{name}[{place}]")
-        self._inside = inside
+        def place(key: Any) -> str:
+            return repr(key) if isinstance(key, int | str) else self.bind(key)
 
-    def _container(self, value: Any, path: str) -> str:
-        """A name for a container, which may be changed in place and so is read at every call."""
+        self._follow_container(value, path, ((place(key), each) for key, each in value.items()))
+
+    def _follow_container(self, value: Any, path: str, items: Iterable[tuple[str, Any]]) -> None:
+        """Follows what a container holds, by place; it may change, so every call reads it."""
+        inside, self._inside = self._inside, 0
         self._known[id(value)] = name = f"v{len(self._known)}"
         self.lines.append(f"{name} = {path}")
-        return name
+        self.check(f"{name}.__class__ is {self.bind(type(value))} and len({name}) == {len(value)}")
+        for place, each in items:
+            self.follow(each, f"{name}[{place}]")
+        self._inside = inside
 
     def _follow_object(self, value: Any, path: str) -> None:
         self._known[id(value)] = name = self.bind(value)

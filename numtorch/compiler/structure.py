@@ -48,15 +48,3 @@ def code_of(value: Any, tensor: Callable[[Tensor], str], bind: Callable[[Any], s
     if hasattr(value, "_fields"):
         return f"{bind(type(value))}(*{text})"
     return f"{bind(type(value))}({text})"
-
-
-def replaced(value: Any, tensor: Callable[[Tensor], Any]) -> Any:
-    """The structure with each tensor replaced."""
-    if isinstance(value, Tensor):
-        return tensor(value)
-    if isinstance(value, Size) or not isinstance(value, dict | list | tuple):
-        return value
-    if isinstance(value, dict):
-        return type(value)({key: replaced(each, tensor) for key, each in value.items()})
-    parts = [replaced(each, tensor) for each in value]
-    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
