@@ -13,13 +13,13 @@ from numtorch_kernels import Pointwise, compiler, diskcache
 from numtorch_kernels import symbols as s
 
 compiled = []
-translate = compiler.translate
+lowered = compiler.lowered
 
 def counted(function, parameters, name, *rest):
     compiled.append(name)
-    return translate(function, parameters, name, *rest)
+    return lowered(function, parameters, name, *rest)
 
-compiler.translate = counted
+compiler.lowered = counted
 x = np.arange(400_000, dtype=np.float32).reshape(500, 800) / 1000
 
 def compute():

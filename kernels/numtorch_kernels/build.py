@@ -11,16 +11,17 @@ import re
 import sys
 import types as pytypes
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.np.ufunc import _internal  # type: ignore[attr-defined]
 
-from . import bits, compiler, diskcache, intrinsics
-from .intrinsics import PART, clear_float_flags, pointer_reader
+from . import bits, compiler, diskcache, intrinsics, target
+from .intrinsics import clear_float_flags, pointer_reader
+from .target import Part
 
 _PACKAGE = __name__.rpartition(".")[0]
 _BYTES = types.CPointer(types.uint8)
@@ -44,7 +45,7 @@ def _source_digest(module: str) -> str:
 @cache
 def _environment() -> tuple[str, ...]:
     """What decides the machine code of every kernel."""
-    base = (bits, compiler, intrinsics, sys.modules[__name__])
+    base = (bits, compiler, intrinsics, target, sys.modules[__name__])
     texts = (_source_digest(module.__name__) for module in base)
     return (str(sys.implementation.cache_tag), repr(compiler.environment()), *texts)
 
@@ -119,30 +120,61 @@ def meaning(function: Function) -> tuple[str, ...]:
     return (_text(function.__code__), *sorted(values))
 
 
+_begun: dict[str, compiler.Compilation] = {}
 _addresses: dict[str, int] = {}
 
 
-def machine_code(
-    function: Function,
-    parameters: tuple[Any, ...],
-    fastmath: frozenset[str] = frozenset(),
-    result: Any = types.void,
-) -> int:
-    """The address of the C function that a Python function becomes.
+class MachineCode:
+    """The C function that a Python function becomes: compiled, or read from the cache, if needed.
 
-    It is compiled, or read from the cache, under a name with the digest of all it depends on.
+    Its name has the digest of all it depends on; those of one name are the same. ``parallel`` says
+    that it calls a parallel function of Numba's own target.
     """
-    with compiler.compiler_lock:
-        options = map(str, (*parameters, *sorted(fastmath), result))
-        digest = _sha256(*_environment(), *options, *meaning(function))
-        name = f"{function.__name__}_{digest[:32]}"
-        if name not in _addresses:
-            code = diskcache.read(name)
-            if code is None:
-                code = compiler.translate(function, parameters, name, fastmath, result)
-                diskcache.write(name, code)
-            _addresses[name] = compiler.load(code, name)
-        return _addresses[name]
+
+    def __init__(
+        self,
+        function: Function,
+        parameters: tuple[Any, ...],
+        fastmath: frozenset[str] = frozenset(),
+        result: Any = types.void,
+        parallel: bool = False,
+    ) -> None:
+        self._function = function
+        self._parameters = parameters
+        self._options = (fastmath, result, parallel)
+
+    @cached_property
+    def name(self) -> str:
+        """The name of the C function, and of its file in the cache."""
+        fastmath, result, _ = self._options
+        options = map(str, (*self._parameters, *sorted(fastmath), result))
+        digest = _sha256(*_environment(), *options, *meaning(self._function))
+        return f"{self._function.__name__}_{digest[:32]}"
+
+    def begin(self) -> None:
+        """Starts the compilation, if there has to be one; of others begun, it goes on meanwhile."""
+        with compiler.compiler_lock:
+            if self.name in _addresses or self.name in _begun or diskcache.holds(self.name):
+                return
+            _begun[self.name] = compiler.Compilation(self.lowered(), self.name)
+
+    def lowered(self) -> list[str]:
+        """LLVM's text of it."""
+        return compiler.lowered(self._function, self._parameters, self.name, *self._options)
+
+    @cached_property
+    def address(self) -> int:
+        """Where the machine code is, for good."""
+        name = self.name
+        with compiler.compiler_lock:
+            if name not in _addresses:
+                begun = _begun.pop(name, None)
+                code = diskcache.read(name) if begun is None else None
+                if code is None:
+                    code = begun.result() if begun else compiler.object_code(self.lowered())
+                    diskcache.write(name, code)
+                _addresses[name] = compiler.load(code, name)
+            return _addresses[name]
 
 
 def _bound(function: Function, bind: Mapping[str, Any]) -> Function:
@@ -156,7 +188,7 @@ def specialise(
     function: Function, bind: Mapping[str, Any], fastmath: frozenset[str] = frozenset()
 ) -> Any:
     """A function for kernels to call, whose globals named in ``bind`` have those values."""
-    return njit(**PART, fastmath=set(fastmath))(_bound(function, bind))
+    return Part(_bound(function, bind), fastmath=set(fastmath))
 
 
 def core_dimensions(signature: str) -> tuple[list[list[str]], int]:
@@ -194,8 +226,8 @@ class Loop:
     """
 
     __slots__ = (
-        "_make",
         "address",
+        "code",
         "core",
         "dtypes",
         "expressions",
@@ -214,7 +246,7 @@ class Loop:
     def __init__(
         self,
         name: str,
-        make: Callable[[], int],
+        code: MachineCode,
         signature: str,
         dtypes: Dtypes,
         expressions: tuple[Any, ...] | None = None,
@@ -222,7 +254,7 @@ class Loop:
         text: str = "",
     ) -> None:
         operands, inputs = core_dimensions(signature)
-        self._make = make
+        self.code = code
         self.name = name
         self.signature = signature
         self.dtypes = dtypes
@@ -237,7 +269,7 @@ class Loop:
     def __getattr__(self, attribute: str) -> Any:
         """The machine code's address and the ufunc, made at their first use."""
         if attribute == "address":
-            self.address = self._make()
+            self.address = self.code.address
             return self.address
         if attribute == "ufunc":
             return made_ufunc(self)
@@ -307,7 +339,7 @@ def gufunc(
         function = define(_loop_text(name, operands, dtypes), name, namespace)
         loop = Loop(
             name,
-            lambda: machine_code(function, LOOP),
+            MachineCode(function, LOOP),
             signature,
             dtypes,
             updates=updates,
@@ -341,5 +373,5 @@ def task(
     key = (function, tuple(bind.items()), fastmath)
     address = _tasks.get(key)
     if address is None:
-        address = _tasks[key] = machine_code(_bound(function, bind), TASK, fastmath)
+        address = _tasks[key] = MachineCode(_bound(function, bind), TASK, fastmath).address
     return address

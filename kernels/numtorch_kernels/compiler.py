@@ -1,17 +1,15 @@
 """From a Python function to object code, and from object code to an address.
 
-This is the one place that knows the insides of Numba. Its pipeline optimises and translates every
-function that a kernel calls by itself, and then again as part of its callers. Here they stay as
-they are until the whole is linked, and are then optimised once. Nothing but the entry is visible in
-the object code, so that code of several processes can be loaded into one: Numba numbers the names
-of functions anew in each.
+Nothing but the entry is visible in the object code, so that code of several processes can be loaded
+into one: Numba numbers the names of functions anew in each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import Any
 
 import llvmlite
@@ -20,62 +18,20 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import config, cpu, registry, types
-from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
-from numba.core.compiler import Flags, compile_extra
+from numba.core.compiler import Compiler, Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.runtime import rtsys
+from numba.core.target_extension import target_override
 
-from .intrinsics import PART
+from .target import OPTIONS, Part, Passes, codegen
 
 compiler_lock = global_compiler_lock
 
-
-class _Part(JITCodeLibrary):  # type: ignore[misc]
-    """The unoptimised code of one function, to be linked into others."""
-
-    def _optimize_functions(self, module: Any) -> None:
-        module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
-    def get_pointer_to_function(self, name: str) -> int:
-        """Null: there is no machine code of a part."""
-        self._ensure_finalized()
-        return 0
-
-    def optimised(self, entry: str) -> Any:
-        """The module of this and all linked parts, where only ``entry`` is visible."""
-        self._ensure_finalized()
-        module = self._final_module
-        for value in (*module.functions, *module.global_variables):
-            if not value.is_declaration and value.name != entry:
-                value.linkage = "internal"
-        JITCodeLibrary._optimize_final_module(self)
-        return self._final_module
-
-
-class _Codegen(JITCPUCodegen):  # type: ignore[misc]
-    """A code generator of our own, with its own table of symbols."""
-
-    _library_class = _Part
-
-    def set_env(self, env_name: str, env: Any) -> None:
-        """Nothing: kernels have no Python objects."""
-
-
-@compiler_lock
-@cache
-def _codegen() -> _Codegen:
-    """The only one: whoever asks while it is made has to wait."""
-    context = registry.cpu_target.target_context
-    rtsys.initialize(context)
-    llvm.initialize_native_asmparser()
-    return _Codegen("numtorch")
+_STAGES: tuple[dict[str, Any], ...] = (
+    {"cost": "cheap", "opt": 0, "loop_vectorize": False, "slp_vectorize": False},
+    {},
+)
+"""As Numba optimises: loops are rotated and calls inlined, without which few would be vectorised;
+then all of it."""
 
 
 def environment() -> tuple[Any, ...]:
@@ -85,7 +41,7 @@ def environment() -> tuple[Any, ...]:
         llvmlite.__version__,
         llvm.llvm_version_info,
         np.__version__,
-        _codegen().magic_tuple(),
+        codegen().magic_tuple(),
         str(config.OPT),
         config.LOOP_VECTORIZE,
         config.SLP_VECTORIZE,
@@ -96,36 +52,49 @@ def environment() -> tuple[Any, ...]:
 
 
 @contextmanager
-def _our_codegen(context: cpu.CPUContext) -> Iterator[_Codegen]:
-    """Numba generates code with our generator within."""
-    usual, context._internal_codegen = context._internal_codegen, _codegen()
+def _compiling(context: cpu.CPUContext) -> Iterator[None]:
+    """Numba generates code with our generator within, and nothing looks for garbage.
+
+    There is hardly any, but to look for it among all of Numba's objects costs 0.1 s.
+    """
+    usual, context._internal_codegen = context._internal_codegen, codegen()
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        yield context._internal_codegen
+        with target_override(context.target_name):
+            yield
     finally:
         context._internal_codegen = usual
+        if collecting:
+            gc.enable()
 
 
 @compiler_lock
-def translate(
+def lowered(
     function: Callable[..., None],
     parameters: tuple[Any, ...],
     name: str,
     fastmath: frozenset[str] = frozenset(),
     result: Any = types.void,
-) -> bytes:
-    """Object code that defines the C function ``name`` over parameters of Numba's types."""
-    target = registry.cpu_target
+    parallel: bool = False,
+) -> list[str]:
+    """LLVM modules, as text, with the C function ``name`` over parameters of Numba's types.
+
+    What calls a parallel function (a ``prange`` loop) needs Numba's own target and all its passes.
+    """
+    target, passes = (registry.cpu_target, Compiler) if parallel else (Part.targetdescr, Passes)
     flags = Flags()
-    target.options.parse_as_flags(flags, {**PART, "nopython": True, "fastmath": set(fastmath)})
+    options = {**OPTIONS, "_nrt": parallel, "fastmath": set(fastmath)}
+    target.options.parse_as_flags(flags, options)
     flags.no_compile = True
-    context = target.target_context
-    with _our_codegen(context) as codegen:
-        part = codegen.create_library(name)
+    typing, context = target.typing_context, target.target_context
+    with _compiling(context):
+        library = codegen().create_library(name)
         compiled = compile_extra(
-            target.typing_context, context, function, parameters, result, flags, {}, part
+            typing, context, function, parameters, result, flags, {}, library, passes
         )
-        part.add_ir_module(_entry(context, compiled.fndesc, name))
-        return codegen._tm.emit_object(part.optimised(name))
+        library.add_ir_module(_entry(context, compiled.fndesc, name))
+        return library.texts()
 
 
 def _entry(context: cpu.CPUContext, callee: Any, name: str) -> ir.Module:
@@ -148,10 +117,48 @@ def _entry(context: cpu.CPUContext, callee: Any, name: str) -> ir.Module:
     return module
 
 
+def optimised(texts: Sequence[str]) -> llvm.ModuleRef:
+    """The module of linked texts."""
+    module, *rest = map(llvm.parse_assembly, texts)
+    for other in rest:
+        module.link_in(other)
+    module.verify()
+    for settings in _STAGES:
+        passes, builder = codegen()._module_pass_manager(**settings)
+        passes.run(module, builder)
+    return module
+
+
+def object_code(texts: Sequence[str]) -> bytes:
+    """What the linked texts become."""
+    return codegen()._tm.emit_object(optimised(texts))
+
+
 @compiler_lock
 def load(code: bytes, name: str) -> int:
     """The address of the function ``name`` of object code, which stays in memory for good."""
-    engine = _codegen()._engine._ee
+    engine = codegen()._engine._ee
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine.get_function_address(name)
+
+
+class Compilation:
+    """Object code in the making: LLVM works in a thread of its own, without Python's lock."""
+
+    def __init__(self, texts: Sequence[str], name: str) -> None:
+        self._texts = texts
+        self._code: bytes | None = None
+        self._thread = Thread(target=self._translate, name=f"compiles {name}")
+        self._thread.start()
+
+    def _translate(self) -> None:
+        with suppress(Exception):  # which the one who waits for the result shall see
+            self._code = object_code(self._texts)
+
+    def result(self) -> bytes:
+        """The object code, once it is there."""
+        self._thread.join()
+        if self._code is None:  # the thread failed, or was left behind by a fork
+            return object_code(self._texts)
+        return self._code

@@ -81,6 +81,12 @@ def read(name: str) -> bytes | None:
     return code if data[:header] == _header(code) else None
 
 
+def holds(name: str) -> bool:
+    """Whether there is code under a name, damaged or not."""
+    where = directory()
+    return where is not None and (where / name).exists()
+
+
 def _header(code: bytes) -> bytes:
     return MAGIC + hashlib.sha256(code).digest()
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from .scalar.trigonometric import TRIG_BOUND_F32, TRIG_BOUND_F64
 
 Number = bool | int | float
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -24,13 +26,15 @@ class Primitive:
     """How one function of scalars is written, for each kind of operand.
 
     Templates name operands ``{0}``, ``{1}``, ...; ``{suffix}`` is ``f32`` or ``f64``, ``{width}``
-    the number of bits. ``result`` is "same" (the operands' common dtype) or "bool".
+    the number of bits. ``result`` is "same" (the operands' common dtype) or "bool". ``near`` may be
+    written instead where the operand's magnitude is below a bound.
     """
 
     floating: str | None = None
     integer: str | None = None
     boolean: str | None = None
     result: str = "same"
+    near: str | None = None
 
     def template(self, name: str, dtype: np.dtype[Any]) -> str:
         """The text for operands of a dtype; TypeError where there is none."""
@@ -53,10 +57,13 @@ def _compiled(name: str, operands: int = 1) -> Primitive:
 _SIGN = "select({0} > 0, {dtype}(1), select({0} < 0, {dtype}(-1), {dtype}(0)))"
 
 _COMPILED = (
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin",
-    "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sigmoid", "erf", "erfc",
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tan", "asin", "acos",
+    "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sigmoid", "erf", "erfc",
     "erfinv", "rsqrt",
 )  # fmt: skip
+
+_WAVES = ("sin", "cos")
+_BOUNDS = {FLOAT32: TRIG_BOUND_F32, FLOAT64: TRIG_BOUND_F64}
 
 PRIMITIVES: dict[str, Primitive] = {
     "add": Primitive("{0} + {1}", "{0} + {1}", "{0} | {1}"),
@@ -92,6 +99,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "round": Primitive("rint({0})", "{0}"),
     "copysign": Primitive("copysign({0}, {1})"),
     **{name: _compiled(name) for name in _COMPILED},
+    **{name: replace(_compiled(name), near=f"{name}_bounded_{{suffix}}({{0}})") for name in _WAVES},
     "atan2": _compiled("atan2", 2),
 }
 
@@ -260,14 +268,15 @@ def _cast_text(operand: str, source: np.dtype[Any], target: np.dtype[Any]) -> st
     return f"{target.name}({operand})"
 
 
-def _statement(node: Expr, operands: list[str]) -> str:
+def _statement(node: Expr, operands: list[str], near: bool) -> str:
     if node.name == "where":
         return "select({}, {}, {})".format(*operands)
     operand = node.arguments[0].dtype
     if node.name == "cast":
         return _cast_text(operands[0], operand, node.dtype)
     suffix = {FLOAT32: "f32", FLOAT64: "f64"}.get(operand, "")
-    text = PRIMITIVES[node.name].template(node.name, operand)
+    primitive = PRIMITIVES[node.name]
+    text = (near and primitive.near) or primitive.template(node.name, operand)
     text = text.format(*operands, suffix=suffix, width=8 * operand.itemsize, dtype=node.dtype.name)
     narrow = node.dtype.kind in "iu" and node.dtype != INT64
     return f"{node.dtype.name}({text})" if narrow else text
@@ -305,8 +314,22 @@ def _operands_first(outputs: Sequence[Expr]) -> Iterator[Expr]:
             yield node
 
 
-def render(outputs: Sequence[Expr]) -> tuple[list[str], list[str]]:
-    """Statements that compute each distinct node once, and the name of each output."""
+def nearness(outputs: Sequence[Expr]) -> Expr | None:
+    """Whether all operands are within their bounds; None if there are no bounds."""
+    condition: Expr | None = None
+    for node in nodes_of(*outputs):
+        if node.name in PRIMITIVES and PRIMITIVES[node.name].near:
+            (operand,) = node.arguments
+            holds = apply("lt", apply("abs", operand), _BOUNDS[operand.dtype])
+            condition = holds if condition is None else condition & holds
+    return condition
+
+
+def render(outputs: Sequence[Expr], near: bool = False) -> tuple[list[str], list[str]]:
+    """Statements that compute each distinct node once, and the name of each output.
+
+    If they are ``near``, they suppose that :func:`nearness` holds.
+    """
     lines: list[str] = []
     names: dict[str, str] = {}
     for node in _operands_first(outputs):
@@ -316,7 +339,9 @@ def render(outputs: Sequence[Expr]) -> tuple[list[str], list[str]]:
             names[node.key] = _constant_text(node.arguments[0], node.dtype)
         else:
             text = names[node.key] = f"t{len(lines)}"
-            lines.append(f"{text} = {_statement(node, [names[x.key] for x in node.arguments])}")
+            lines.append(
+                f"{text} = {_statement(node, [names[x.key] for x in node.arguments], near)}"
+            )
     return lines, [names[node.key] for node in outputs]
 
 

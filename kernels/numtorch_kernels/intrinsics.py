@@ -12,21 +12,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .target import Part
 
 WORD = ir.IntType(64)
 BYTE_POINTER = ir.IntType(8).as_pointer()
 
 BLOCK = 512  # elements of a stack buffer: 4 KB of float64, so six operands stay within L1
-
-PART: dict[str, Any] = {
-    "error_model": "numpy",
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
-"""Numba's options for a function that only compiled functions call."""
 
 
 class Helper:
@@ -37,7 +32,7 @@ class Helper:
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         self.py_func = function
-        self.targetoptions = {**PART, **options}
+        self.targetoptions = options
 
     def __call__(self, *operands: Any) -> Any:
         """What the function gives where it is plain Python throughout."""
@@ -46,7 +41,7 @@ class Helper:
     @cached_property
     def dispatcher(self) -> Any:
         """Numba's object for the function."""
-        return njit(**self.targetoptions)(self.py_func)
+        return Part(self.py_func, **self.targetoptions)
 
     @property
     def _numba_type_(self) -> Any:

@@ -15,15 +15,16 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from .target import codegen
 
 _INT32 = ir.IntType(32)
 
 
 def vector_bytes() -> int:
     """The size of this CPU's vector registers."""
-    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    features = codegen().magic_tuple()[2].split(",")
     return 64 if "+avx512f" in features else 32 if "+avx" in features else 16
 
 

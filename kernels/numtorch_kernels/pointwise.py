@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import arithmetic, bits, intrinsics, scalar
-from .build import LOOP, Loop, define, machine_code
+from .build import LOOP, Loop, MachineCode, define
 from .deferral import deferring
 from .drive import GRAIN, drive
-from .expression import Expr, cast, common_dtype, render, symbol
+from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
 from .layout import aligned, result, with_long_rows
 
 Array = np.ndarray[Any, Any]
@@ -20,8 +20,8 @@ Dtypes = tuple[np.dtype[Any], ...]
 ARRAYS = (np.ndarray, np.generic)
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8")
-_PIECES = {"block_of", "block_size", "buffer", "clear_float_flags", "load", "place", "put_back",
-           "store"}  # fmt: skip
+_PIECES = {"BLOCK", "block_of", "block_size", "buffer", "clear_float_flags", "load", "offset",
+           "place", "put_back", "store"}  # fmt: skip
 _NAMESPACE: dict[str, Any] = {
     **{name: value for module in (arithmetic, bits, scalar) for name, value in vars(module).items()
        if callable(value)},
@@ -39,7 +39,7 @@ def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
     A block of an operand that is not adjacent in memory is copied to a buffer first, so that there
     is one loop to vectorise whatever the strides.
     """
-    statements, results = render(outputs)
+    near = nearness(outputs)
     sources = [f"x{i}" for i in range(len(inputs))]
     targets = [f"y{i}" for i in range(len(outputs))]
     dtypes = (*inputs, *(output.dtype for output in outputs))
@@ -51,7 +51,7 @@ def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
         ]
     adjacent = " & ".join(f"(steps[{i}] == {dtype.itemsize})" for i, dtype in enumerate(dtypes))
     lines += [
-        f"    block = block_size({adjacent}, dims[0])",
+        "    block = " + (f"block_size({adjacent}, dims[0])" if near is None else "BLOCK"),
         "    for start in range(0, dims[0], block):",
         "        size = min(block, dims[0] - start)",
     ]
@@ -60,12 +60,8 @@ def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
         step = f"steps[{i}] >> {dtypes[i].itemsize.bit_length() - 1}"
         block = f"{move}({operand}_all, {step}, {operand}_buffer, start, size)"
         lines.append(f"        {operand}_at = {block}")
-    lines.append("        for i in range(size):")
-    for operand, dtype in zip(sources, inputs, strict=True):
-        lines.append(f"            {operand} = load({operand}_at, i){_truth(dtype)}")
-    lines += [f"            {statement}" for statement in statements]
-    for operand, value in zip(targets, results, strict=True):
-        lines.append(f"            store({operand}_at, i, {value})")
+    loops = _element_loops(inputs, outputs, near, frozenset())
+    lines += [f"        {line}" for line in loops]
     for i, operand in enumerate(targets, len(inputs)):
         step = f"steps[{i}] >> {dtypes[i].itemsize.bit_length() - 1}"
         lines.append(f"        put_back({operand}_all, {step}, {operand}_buffer, start, size)")
@@ -73,30 +69,74 @@ def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _truth(dtype: np.dtype[Any]) -> str:
-    """What makes a truth value of a byte."""
-    return " != 0" if dtype.kind == "b" else ""
-
-
 def _adjacent_text(
     name: str, inputs: Dtypes, outputs: Sequence[Expr], scalars: frozenset[int]
 ) -> str:
     """The text of a loop over operands that are adjacent, but for the ``scalars`` among inputs."""
-    statements, results = render(outputs)
+    near = nearness(outputs)
     lines = [f"def {name}(args, dims, steps, data):"]
-    dtypes = (*inputs, *(output.dtype for output in outputs))
-    for i, dtype in enumerate(dtypes):
-        lines.append(f"    p{i} = {dtype.name}_at(args[{i}])")
+    operands = [(f"x{i}", dtype) for i, dtype in enumerate(inputs)]
+    operands += [(f"y{i}", output.dtype) for i, output in enumerate(outputs)]
+    for i, (operand, dtype) in enumerate(operands):
+        lines.append(f"    {operand}_all = {dtype.name}_at(args[{i}])")
         if i in scalars:
-            lines.append(f"    x{i} = p{i}[0]{_truth(dtype)}")
-    lines.append("    for i in range(dims[0]):")
-    for i, dtype in enumerate(inputs):
+            lines.append(f"    {operand} = {operand}_all[0]{_truth(dtype)}")
+    block = "max(dims[0], 1)" if near is None else "BLOCK"
+    lines += [
+        f"    for start in range(0, dims[0], {block}):",
+        f"        size = min({block}, dims[0] - start)",
+    ]
+    for i, (operand, _) in enumerate(operands):
         if i not in scalars:
-            lines.append(f"        x{i} = load(p{i}, i){_truth(dtype)}")
-    lines += [f"        {statement}" for statement in statements]
-    for i, value in enumerate(results, len(inputs)):
-        lines.append(f"        store(p{i}, i, {value})")
+            lines.append(f"        {operand}_at = offset({operand}_all, start)")
+    loops = _element_loops(inputs, outputs, near, scalars)
+    lines += [f"        {line}" for line in loops]
     return "\n".join(lines) + "\n"
+
+
+def _element_loops(
+    inputs: Dtypes, outputs: Sequence[Expr], near: Expr | None, scalars: frozenset[int]
+) -> list[str]:
+    """The lines of a loop over ``size`` elements of a block.
+
+    Where functions have a quicker version for operands near 0 there are two loops, and before them
+    one that looks at the operands: vectorised code has no branches, but computes both versions.
+    """
+    loads = {
+        f"x{i}": f"    x{i} = load(x{i}_at, i){_truth(dtype)}"
+        for i, dtype in enumerate(inputs)
+        if i not in scalars
+    }
+    if near is None:
+        return _element_loop(loads, outputs, False)
+    statements, (holds,) = render([near])
+    used = [node.key.partition(":")[0] for node in nodes_of(near) if node.name == "input"]
+    return [
+        "near = True",
+        "for i in range(size):",
+        *(loads[operand] for operand in used if operand in loads),
+        *(f"    {statement}" for statement in statements),
+        f"    near &= {holds}",
+        "if near:",
+        *(f"    {line}" for line in _element_loop(loads, outputs, True)),
+        "else:",
+        *(f"    {line}" for line in _element_loop(loads, outputs, False)),
+    ]
+
+
+def _element_loop(loads: Mapping[str, str], outputs: Sequence[Expr], near: bool) -> list[str]:
+    statements, results = render(outputs, near)
+    return [
+        "for i in range(size):",
+        *loads.values(),
+        *(f"    {statement}" for statement in statements),
+        *(f"    store(y{i}_at, i, {value})" for i, value in enumerate(results)),
+    ]
+
+
+def _truth(dtype: np.dtype[Any]) -> str:
+    """What makes a truth value of a byte."""
+    return " != 0" if dtype.kind == "b" else ""
 
 
 _loops: dict[str, Loop] = {}
@@ -125,7 +165,7 @@ def _made(text: str, outputs: Sequence[Expr], inputs: Dtypes) -> Loop:
         function = define(text, "pointwise", _NAMESPACE)
         loop = _loops[text] = Loop(
             "pointwise",
-            lambda: machine_code(function, LOOP),
+            MachineCode(function, LOOP),
             signature,
             dtypes,
             tuple(outputs),

@@ -17,7 +17,7 @@ from numba import types
 
 from . import interpreter as I
 from . import threads
-from .build import TASK, Loop, machine_code
+from .build import TASK, Loop, MachineCode
 from .encoding import WORTH, GroupRecord, StageReport, cost_of
 from .fusion import Barrier, Group
 from .launches import Step, address_of, root_of, span_of
@@ -95,9 +95,11 @@ class Program:
 
     def compile(self) -> None:
         """Fills in the addresses of all loops, which compiles those that are new."""
+        for code in (*(loop.code for _, loop in self._loops), _SHARE, _RUN):
+            code.begin()
         for place, loop in self._loops:
             self.words[place] = loop.address
-        self.words[I.TASK] = _share_address()
+        self.words[I.TASK] = _SHARE.address
         if self.launches_threads:
             self.words[I.REGION] = threads.region_address()
         self._loops.clear()
@@ -184,23 +186,23 @@ _TUPLE_HEAD = tuple.__basicsize__
 _SIGNATURE = (ctypes.c_int64, ctypes.c_int64, ctypes.py_object)
 
 
-@cache
-def _share_address() -> int:
-    return machine_code(I.run_share, TASK)
+_SHARE = MachineCode(I.run_share, TASK)
+_RUN = MachineCode(I.run_program, TASK, result=types.intp)
+_BIND = MachineCode(I.bind_program, TASK, result=types.intp)
 
 
 @cache
 def _entry() -> Any:
     """The interpreter for what is over before another thread that gets the GIL could wake up."""
-    return ctypes.PYFUNCTYPE(*_SIGNATURE)(machine_code(I.run_program, TASK, result=types.intp))
+    return ctypes.PYFUNCTYPE(*_SIGNATURE)(_RUN.address)
 
 
 @cache
 def _binding() -> Any:
-    return ctypes.PYFUNCTYPE(*_SIGNATURE)(machine_code(I.bind_program, TASK, result=types.intp))
+    return ctypes.PYFUNCTYPE(*_SIGNATURE)(_BIND.address)
 
 
 @cache
 def _releasing_entry() -> Any:
     """The interpreter for what takes so long that other threads shall have the GIL meanwhile."""
-    return ctypes.CFUNCTYPE(*_SIGNATURE)(machine_code(I.run_program, TASK, result=types.intp))
+    return ctypes.CFUNCTYPE(*_SIGNATURE)(_RUN.address)

@@ -14,12 +14,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from . import memory
 from .build import Loop, gufunc
 from .drive import drive
-from .intrinsics import BLOCK, block_of, buffer, cast, helper, levels, offset, zero
+from .intrinsics import BLOCK, Helper, block_of, buffer, cast, helper, levels, offset, zero
 from .layout import aligned
 
 Array = np.ndarray[Any, Any]
@@ -33,8 +32,10 @@ COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at on
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
 ROW_LIMIT = 4 * LIMIT  # up to this length of a row, one stage costs less than two
 
-reassociable = njit(error_model="numpy", fastmath={"reassoc"})
-"""Decorates a function whose uses in a loop may be done in any order: by lanes, then these."""
+
+def reassociable(function: Callable[..., Any]) -> Helper:
+    """Decorates a function whose uses in a loop may be done in any order: by lanes, then these."""
+    return Helper(function, fastmath={"reassoc"})
 
 
 @helper

@@ -18,11 +18,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import jit, prange
 from numba.np.ufunc.parallel import _launch_threads
 
-from .build import REGION, machine_code
-from .intrinsics import PART, call_task
+from .build import REGION, MachineCode
+from .intrinsics import call_task
+from .target import OPTIONS
 
 Array = np.ndarray[Any, Any]
 
@@ -74,7 +75,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@njit(parallel=True, **PART)
+@jit(parallel=True, **OPTIONS)
 def _run(task: int, descriptor: int, tasks: int) -> None:
     for index in prange(tasks):
         call_task(task, descriptor, index)
@@ -91,7 +92,7 @@ def region_address() -> int:
     _launch_threads()
     _State.launched = True
     _State.exclusive = numba.threading_layer() == "workqueue"
-    return machine_code(region, REGION)
+    return MachineCode(region, REGION, parallel=True).address
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba import types
 
 from numtorch_kernels import build, compiler
 from numtorch_kernels.intrinsics import cast, helper, zero
@@ -123,9 +124,8 @@ def test_options_of_a_helper_are_part_of_its_meaning() -> None:
 
 
 def test_code_names_nothing_but_its_entry() -> None:
-    code = compiler.translate(build.define(
-        "def entry(a, b):\n    twice(a, b)\n", "entry", {"twice": twice}
-    ), build.TASK, "some_entry")  # fmt: skip
+    entry = build.define("def entry(a, b):\n    twice(a, b)\n", "entry", {"twice": twice})
+    code = compiler.object_code(compiler.lowered(entry, build.TASK, "some_entry"))
     assert b"some_entry" in code
     assert b"combine" not in code
 
@@ -149,6 +149,50 @@ def test_threads_that_compile_at_once() -> None:
     for worker in workers:
         worker.join()
     assert results == [[6, 22, 38]] * 32
+
+
+def tables(number: int) -> Any:
+    """A function with a table of its own, which Numba gives the same name in all of them."""
+    table = tuple(number + i for i in range(8))
+
+    @helper
+    def function(a):  # type: ignore[no-untyped-def]
+        return table[a & 7]
+
+    return function
+
+
+def both_tables(count, x, x_outer, out, out_outer):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        out[i * out_outer] = first(x[i * x_outer]) + second(x[i * x_outer])  # noqa: F821
+
+
+def test_private_values_of_one_name_stay_apart() -> None:
+    i8 = np.dtype("i8")
+    bind = {"first": tables(10), "second": tables(1000)}
+    out = np.empty(3, i8)
+    build.gufunc(both_tables, "()->()", (i8, i8), bind=bind).ufunc(np.arange(3), out)
+    assert out.tolist() == [1010, 1012, 1014]
+
+
+def test_compilations_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build.diskcache, "directory", lambda: None)
+    number = types.int64
+    codes = [
+        build.MachineCode(scaled(1000 + k).py_func, (number, number), result=number)
+        for k in range(3)
+    ]
+    for code in codes:
+        code.begin()
+    assert set(build._begun) == {code.name for code in codes}
+    assert len({code.address for code in codes}) == 3
+    assert not build._begun
+
+
+def test_a_failed_compilation_raises_where_its_result_is_wanted() -> None:
+    begun = compiler.Compilation(["no module"], "nothing")
+    with pytest.raises(RuntimeError, match="LLVM IR parsing error"):
+        begun.result()
 
 
 KERNELS = """

@@ -311,6 +311,18 @@ def test_no_warnings(size: int) -> None:
     assert s.pow(zero, zero - 1)[0] == np.inf
 
 
+@pytest.mark.parametrize("name", ["sin", "cos"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_near_and_far_operands_of_one_block(name: str, dtype: Any) -> None:
+    x = np.linspace(-5, 5, 3 * BLOCK).astype(dtype)
+    x[[7, BLOCK + 3]] = 1e12, np.inf
+    wave = Pointwise(lambda a: getattr(s, name)(a * 2), name)
+    alone = np.concatenate([wave(x[i : i + 1]) for i in range(x.size)])
+    np.testing.assert_array_equal(wave(x), alone)
+    np.testing.assert_array_equal(wave(x.reshape(3, -1).T), alone.reshape(3, -1).T)
+    np.testing.assert_array_equal(wave(x, out=x), alone)
+
+
 def test_several_outputs() -> None:
     both = Pointwise(lambda a, b: (a + b, a < b, a * b))
     for size in (4, 2 * GRAIN):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..bits import bits, copysign, fabs, fma, from_bits64, polynomial, rint, select, sqrt
@@ -55,7 +57,7 @@ def _signed_power(x, y, magnitude):
     power = copysign(magnitude, select(odd, x, 1.0))
     real = select(whole, True, select(x < 0.0, x == -np.inf, True))
     power = select(real, power, np.nan)
-    return select(np.isnan(y), select(x == 1.0, 1.0, y), power)
+    return select(math.isnan(y), select(x == 1.0, 1.0, y), power)
 
 
 @vectorisable
