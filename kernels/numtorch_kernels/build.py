@@ -20,8 +20,7 @@ from numba import types
 from numba.np.ufunc import _internal  # type: ignore[attr-defined]
 
 from . import bits, compiler, diskcache, intrinsics, target
-from .intrinsics import clear_float_flags, pointer_reader
-from .target import Part
+from .intrinsics import Helper, clear_float_flags, pointer_reader
 
 _PACKAGE = __name__.rpartition(".")[0]
 _BYTES = types.CPointer(types.uint8)
@@ -90,6 +89,9 @@ def _digest(function: Function) -> str:
     return _digests[function]
 
 
+_known: dict[int, tuple[Any, str]] = {}  # which holds the values, so that their ids stay theirs
+
+
 def _value_text(value: Any) -> str:
     """What a named value contributes to a function's meaning; nothing if versions say it all."""
     if isinstance(value, tuple):
@@ -98,6 +100,12 @@ def _value_text(value: Any) -> str:
         return repr(value)
     if isinstance(value, np.ndarray):  # a constant table
         return repr((value.dtype, value.shape, value.tobytes()))
+    if id(value) not in _known:
+        _known[id(value)] = value, _callable_text(value)
+    return _known[id(value)][1]
+
+
+def _callable_text(value: Any) -> str:
     definition = getattr(value, "_defn", None)  # an intrinsic
     if definition is not None:
         return _source_digest(definition.__module__) + _digest(definition)
@@ -114,8 +122,29 @@ def _value_text(value: Any) -> str:
     return str(getattr(value, "__qualname__", ""))
 
 
-def meaning(function: Function) -> tuple[str, ...]:
+class Written:
+    """A function that is given as text, and becomes one of Python's only if it is compiled."""
+
+    def __init__(self, text: str, name: str, namespace: Mapping[str, Any]) -> None:
+        self._text = text
+        self._namespace = namespace
+        self.__name__ = name
+
+    def function(self) -> Function:
+        """The function itself."""
+        return define(self._text, self.__name__, self._namespace)
+
+    def meaning(self) -> tuple[str, ...]:
+        """The text, and the values that it names."""
+        names = set(re.findall(r"[^\W\d]\w*", self._text)) & self._namespace.keys()
+        values = (f"{name}={_value_text(self._namespace[name])}" for name in sorted(names))
+        return (self._text, *values)
+
+
+def meaning(function: Function | Written) -> tuple[str, ...]:
     """The texts and values that a function's machine code depends on, whatever module has them."""
+    if isinstance(function, Written):
+        return function.meaning()
     values = (f"{name}={_value_text(value)}" for name, value in _named_values(function))
     return (_text(function.__code__), *sorted(values))
 
@@ -133,7 +162,7 @@ class MachineCode:
 
     def __init__(
         self,
-        function: Function,
+        function: Function | Written,
         parameters: tuple[Any, ...],
         fastmath: frozenset[str] = frozenset(),
         result: Any = types.void,
@@ -160,7 +189,9 @@ class MachineCode:
 
     def lowered(self) -> list[str]:
         """LLVM's text of it."""
-        return compiler.lowered(self._function, self._parameters, self.name, *self._options)
+        function = self._function
+        function = function.function() if isinstance(function, Written) else function
+        return compiler.lowered(function, self._parameters, self.name, *self._options)
 
     @cached_property
     def address(self) -> int:
@@ -188,7 +219,7 @@ def specialise(
     function: Function, bind: Mapping[str, Any], fastmath: frozenset[str] = frozenset()
 ) -> Any:
     """A function for kernels to call, whose globals named in ``bind`` have those values."""
-    return Part(_bound(function, bind), fastmath=set(fastmath))
+    return Helper(_bound(function, bind), fastmath=set(fastmath))
 
 
 def core_dimensions(signature: str) -> tuple[list[list[str]], int]:
@@ -336,7 +367,7 @@ def gufunc(
             "clear_float_flags": clear_float_flags,
         }
         name = kernel.__name__
-        function = define(_loop_text(name, operands, dtypes), name, namespace)
+        function = Written(_loop_text(name, operands, dtypes), name, namespace)
         loop = Loop(
             name,
             MachineCode(function, LOOP),

@@ -26,6 +26,9 @@ from .target import OPTIONS, Part, Passes, codegen
 
 compiler_lock = global_compiler_lock
 
+listeners: list[Callable[[], None]] = []
+"""Called before a function is compiled."""
+
 _STAGES: tuple[dict[str, Any], ...] = (
     {"cost": "cheap", "opt": 0, "loop_vectorize": False, "slp_vectorize": False},
     {},
@@ -82,6 +85,8 @@ def lowered(
 
     What calls a parallel function (a ``prange`` loop) needs Numba's own target and all its passes.
     """
+    for listener in listeners:
+        listener()
     target, passes = (registry.cpu_target, Compiler) if parallel else (Part.targetdescr, Passes)
     flags = Flags()
     options = {**OPTIONS, "_nrt": parallel, "fastmath": set(fastmath)}

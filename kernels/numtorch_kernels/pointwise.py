@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import arithmetic, bits, intrinsics, scalar
-from .build import LOOP, Loop, MachineCode, define
+from .build import LOOP, Loop, MachineCode, Written
 from .deferral import deferring
 from .drive import GRAIN, drive
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
@@ -162,7 +162,7 @@ def _made(text: str, outputs: Sequence[Expr], inputs: Dtypes) -> Loop:
     if loop is None:
         signature = ",".join(["()"] * len(inputs)) + "->" + ",".join(["()"] * len(outputs))
         dtypes = (*inputs, *(output.dtype for output in outputs))
-        function = define(text, "pointwise", _NAMESPACE)
+        function = Written(text, "pointwise", _NAMESPACE)
         loop = _loops[text] = Loop(
             "pointwise",
             MachineCode(function, LOOP),

@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from numtorch_kernels.build import define
+from numtorch_kernels.compiler import listeners
 from numtorch_kernels.deferral import deferring
 from numtorch_kernels.drive import drive
 from numtorch_kernels.launches import Launch, Step, root_of
@@ -187,11 +188,11 @@ class Compiled:
     ) -> Any:
         """Makes the replay of a recording; gives the result of the recorded call itself."""
         result, steps = recorded.result, recorded.steps
-        if self.background and not _starts_with_values(recorded):
+        if self.background and _can_wait(recorded):
             for step in steps:
                 _run_alone(step)
             self._compiling = True
-            work = functools.partial(self._finish, recorded, backward)
+            work = functools.partial(self._finish_later, recorded, backward)
             threading.Thread(target=work, name=f"compile {self.name}", daemon=True).start()
             return result
         try:
@@ -225,6 +226,12 @@ class Compiled:
             self.first = replay.call
         return replay
 
+    def _finish_later(self, recorded: Recorded, backward: Backward | None) -> None:
+        try:
+            self._finish(recorded, backward)
+        except Refused as reason:
+            self._note_failure(str(reason), ())
+
     # ------------------------------------------------------------------ where it does not work
 
     def _run_segments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -257,10 +264,13 @@ class Compiled:
             )
 
 
-def _starts_with_values(recorded: Recorded) -> bool:
-    """Whether memory is read before it is written, and written: a program copies it when made."""
+def _can_wait(recorded: Recorded) -> bool:
+    """Whether a program may be made later: it copies memory that is read, and then written."""
     inputs = [array for _, array in recorded.inputs]
-    return bool(Plan(recorded.steps, inputs, recorded.new_arrays()).initial)
+    try:
+        return not Plan(recorded.steps, inputs, recorded.new_arrays()).initial
+    except Refused:
+        return False
 
 
 def _run_alone(step: Step) -> None:
@@ -352,12 +362,18 @@ def _refuse_escapes(recorded: Recorded, backward: Backward | None, held: dict[in
 
 @contextmanager
 def _message_after(seconds: float, name: str) -> Iterator[None]:
-    """Says that compilation takes long, once it does."""
+    """Says that compilation takes long, once it does; what is found on disk needs no timer."""
     text = "numtorch is still compiling %s; the next process finds it on disk"
     timer = threading.Timer(seconds, log.warning, (text, name))
     timer.daemon = True
-    timer.start()
+
+    def begin() -> None:
+        if timer.ident is None:
+            timer.start()
+
+    listeners.append(begin)
     try:
         yield
     finally:
+        listeners.remove(begin)
         timer.cancel()

@@ -19,6 +19,8 @@ import numtorch as torch
 from numtorch import compiler, nn
 from numtorch.compiler import GraphBreak
 from numtorch.compiler.compiled import RETRACES, Compiled
+from numtorch_kernels import diskcache
+from numtorch_kernels.plan import Refused
 from processes import environment
 
 
@@ -378,20 +380,37 @@ def test_background_gives_eager_results_meanwhile() -> None:
     assert same(compiled(x), expected)
 
 
+def test_what_cannot_be_a_program_runs_eagerly_in_the_background_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise Refused("for the test")
+
+    monkeypatch.setattr(compiler.compiled, "Replay", refuse)
+    compiled = torch.compile(lambda x: x * 2 + 1, mode="background")
+    x = torch.randn(5)
+    deadline = time.monotonic() + 60
+    while newest().reason != "for the test":
+        assert same(compiled(x), x * 2 + 1)
+        assert time.monotonic() < deadline
+    assert same(compiled(x), x * 2 + 1)
+    assert not newest().replays
+
+
 def test_a_long_compilation_is_announced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(compiler.compiled, "PATIENCE", 0.0)
-    finish = compiler.compiled.Replay
-
-    def slow(*args: Any) -> Any:
-        time.sleep(0.2)
-        return finish(*args)
-
-    monkeypatch.setattr(compiler.compiled, "Replay", slow)
+    monkeypatch.setattr(diskcache, "directory", lambda: None)
+    x = torch.ones(2)
     with caplog.at_level(logging.WARNING, "numtorch"):
-        torch.compile(lambda x: x + 1)(torch.ones(2))
+        torch.compile(lambda x: torch.cosh(torch.sinh(torch.atan(x))))(x)  # as nowhere else
     assert "still compiling" in caplog.text
+    caplog.clear()
+    compiler.reset()
+    with caplog.at_level(logging.WARNING, "numtorch"):
+        torch.compile(lambda x: torch.cosh(torch.sinh(torch.atan(x))))(x)
+    assert not caplog.text
 
 
 def test_threads_share_a_compiled_function() -> None:
