@@ -13,15 +13,16 @@ import numpy as np
 
 from . import threads
 from .build import Loop, task
+from .costs import WORTH, element_cost
 from .deferral import deferring
 from .intrinsics import call_loop, int64_at, offset, words
 from .layout import broadcast_strides, merge
 
 Array = np.ndarray[Any, Any]
 
-# Elements below which a parallel launch costs more than it saves: its descriptor takes 30 us to
-# fill, in which one thread adds 400,000 float32 numbers, or takes the exponential of 70,000.
-GRAIN = 1 << 18
+GRAIN = 1 << 18  # elements of other than pointwise loops from which a parallel launch pays
+_ELEMENT = WORTH / GRAIN  # nanoseconds
+_BYTE = 0.1  # nanoseconds that a byte takes to or from memory
 _LANES = 64  # a chunk's length is a multiple: sixteen float32 lanes, unrolled four times
 
 # Words of the descriptor. Strides and steps are in bytes.
@@ -60,23 +61,43 @@ def _run_chunk(descriptor: int, index: int) -> None:
 
 
 def _descriptor(loop: Loop, operands: tuple[Array, ...], tasks: int, unit: int) -> Array:
-    output = operands[-1]
-    outer = output.shape[: output.ndim - loop.core[-1]]
-    strides = [
-        broadcast_strides(x, outer, core) for x, core in zip(operands, loop.core, strict=True)
-    ]
-    sizes, strides = merge(outer, strides)
+    sizes, strides = _dimensions(loop, operands)
     inner, rows = sizes.pop(), prod(sizes)
     length = inner
     if rows < 4 * tasks:
         share = -(-inner * rows // (tasks * rows))
         length = min(inner, -(-share // unit) * unit)
-    core_sizes, core_steps = _core_layout(loop, operands)
+    core_sizes, core_steps = _core_layout(loop, operands) if any(loop.core) else ([], [])
     words_ = [loop.address, len(operands), tasks, rows, -(-inner // length), length, inner]
     words_ += [len(sizes), len(core_sizes), len(core_steps), *core_sizes, *core_steps, *sizes]
     for operand, each in zip(operands, strides, strict=True):
-        words_ += [operand.ctypes.data, *each]
+        words_ += [operand.__array_interface__["data"][0], *each]
     return np.array(words_, np.int64)
+
+
+def _dimensions(loop: Loop, operands: tuple[Array, ...]) -> tuple[list[int], list[list[int]]]:
+    """The dimensions that the loop is run over, and each operand's strides along them.
+
+    For what is adjacent throughout, or one number, no dimensions are merged, which takes 20 us.
+    """
+    output = operands[-1]
+    if not any(loop.core):
+        size = output.size
+        strides = []
+        for x in operands:
+            if x.size == size and x.flags.c_contiguous:
+                strides.append([x.itemsize])
+            elif x.size == 1:
+                strides.append([0])
+            else:
+                break
+        else:
+            return [size], strides
+    outer = output.shape[: output.ndim - loop.core[-1]]
+    strides = [
+        broadcast_strides(x, outer, core) for x, core in zip(operands, loop.core, strict=True)
+    ]
+    return (list(outer), strides) if len(outer) == 1 else merge(outer, strides)
 
 
 def _core_layout(loop: Loop, operands: tuple[Array, ...]) -> tuple[list[int], list[int]]:
@@ -96,6 +117,15 @@ def _writable(output: Array) -> bool:
     return flags.writeable and flags.aligned and output.dtype.isnative
 
 
+def is_worth(loop: Loop, work: int) -> bool:
+    """Whether a loop has enough to do for several threads; in elements."""
+    return work * _cost(loop) >= WORTH and threads.concurrency() > 1
+
+
+def _cost(loop: Loop) -> float:
+    return _ELEMENT if loop.expressions is None else element_cost(loop)
+
+
 def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LANES) -> None:
     """Runs the loop over its operands, inputs then outputs, which must all be given.
 
@@ -108,10 +138,15 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LA
         return
     if work is None:
         work = max(operand.size for operand in operands)
-    tasks = threads.concurrency()
     outputs = operands[loop.inputs :]
-    if work < GRAIN or tasks == 1 or not operands[-1].size or not all(map(_writable, outputs)):
+    if not is_worth(loop, work) or not operands[-1].size or not all(map(_writable, outputs)):
         loop.ufunc(*operands)
-    else:
-        tasks = min(tasks, -(-work // (GRAIN // 2)))
-        threads.parallel_for(task(_run_chunk), _descriptor(loop, operands, tasks, unit), tasks)
+        return
+    cost = work * _cost(loop)
+    tasks = min(threads.concurrency(), -int(-2 * cost // WORTH))
+    expected = 0.0
+    if loop.expressions is not None:
+        expected = max(cost, _BYTE * sum(x.nbytes for x in operands)) / tasks
+    threads.parallel_for(
+        task(_run_chunk), _descriptor(loop, operands, tasks, unit), tasks, expected
+    )

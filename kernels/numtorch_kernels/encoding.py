@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from . import interpreter as I
 from . import threads
 from .build import Loop
-from .expression import nodes_of
+from .costs import WORTH, element_cost
 from .fusion import FusedLoop, Group, Placement, Stage, fused
 from .launches import Node, Operand, Shape
 from .memory import aligned_size
@@ -22,17 +22,6 @@ _ROWS = 6  # of a tile of a matrix product; shares of tasks are multiples
 _LANES = 64  # elements that shares of pointwise work are multiples of
 _NO_LIMIT = 1 << 62
 _SHORT = 32  # elements; a loop along fewer costs more to call than to run
-WORTH = 50_000  # nanoseconds of work from which a second thread pays
-
-# What an element of a pointwise loop costs on one core, in nanoseconds, by its primitives, as
-# measured on float32; others 0.1.
-_COSTS = {
-    **dict.fromkeys(("exp", "exp2", "rsqrt"), 0.9),
-    **dict.fromkeys(("tanh", "sigmoid", "log", "log2", "log10"), 1.5),
-    **dict.fromkeys(("expm1", "log1p", "erf", "erfc", "atan", "asin", "acos", "atan2"), 2.5),
-    **dict.fromkeys(("sin", "cos", "tan", "pow", "sinh", "cosh", "erfinv"), 3.5),
-    **dict.fromkeys(("asinh", "acosh", "atanh", "fmod", "remainder", "floor_divide"), 4.0),
-}
 
 
 class StageReport(NamedTuple):
@@ -57,13 +46,6 @@ def cost_of(group: Group) -> float:
         else:
             total += size * (0.15 if stage.nodes[0].loop.name in ("rows", "columns") else 0.8)
     return total
-
-
-def element_cost(loop: Loop) -> float:
-    """Roughly the nanoseconds that a pointwise loop takes for an element in cache."""
-    names = [node.name for node in nodes_of(*(loop.expressions or ()))]
-    costs = [_COSTS.get(name, 0.1) for name in names if name not in ("input", "constant")]
-    return max(0.1, sum(costs))
 
 
 class _Run(NamedTuple):

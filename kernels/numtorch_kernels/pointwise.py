@@ -11,13 +11,15 @@ import numpy as np
 from . import arithmetic, bits, intrinsics, scalar
 from .build import LOOP, Loop, MachineCode, Written
 from .deferral import deferring
-from .drive import GRAIN, drive
+from .drive import drive, is_worth
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
 from .layout import aligned, result, with_long_rows
 
 Array = np.ndarray[Any, Any]
 Dtypes = tuple[np.dtype[Any], ...]
 ARRAYS = (np.ndarray, np.generic)
+
+_FEW = 1 << 14  # elements below which nothing but the call matters
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8")
 _PIECES = {"BLOCK", "block_of", "block_size", "buffer", "clear_float_flags", "load", "offset",
@@ -234,14 +236,16 @@ def run(loop: Loop, inputs: Sequence[Array], out: Array | None = None) -> Any:
     if out is not None:
         if any(np.may_share_memory(x, out) and not _same(x, out) for x in inputs):
             inputs = [_copied(x) if np.may_share_memory(x, out) else x for x in inputs]
-        if out.ndim == 0 or out.size < GRAIN or deferring():
+        if out.ndim == 0 or not is_worth(loop, out.size) or deferring():
             loop.ufunc(*inputs, out)
         else:
             _drive(loop, inputs, [out])
         return out
-    shape = np.broadcast_shapes(*(x.shape for x in inputs))
-    outputs = tuple(result(shape, dtype, inputs) for dtype in loop.dtypes[loop.inputs :])
-    if outputs[0].size < GRAIN or deferring():
+    shape = inputs[0].shape
+    if any(x.shape != shape for x in inputs):
+        shape = np.broadcast_shapes(*(x.shape for x in inputs))
+    outputs = tuple([result(shape, dtype, inputs) for dtype in loop.dtypes[loop.inputs :]])
+    if not is_worth(loop, outputs[0].size) or deferring():
         loop.ufunc(*inputs, *outputs)
     else:
         _drive(loop, inputs, outputs)
@@ -258,7 +262,7 @@ def launch(loop: Loop, inputs: Sequence[Array]) -> Any:
     total = 1
     for x in inputs:
         total *= x.size
-    if total >= GRAIN:
+    if total >= _FEW:
         return run(loop, inputs)
     values = loop.ufunc(*inputs)
     if values.__class__ is np.ndarray:

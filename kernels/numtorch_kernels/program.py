@@ -18,7 +18,8 @@ from numba import types
 from . import interpreter as I
 from . import threads
 from .build import TASK, Loop, MachineCode
-from .encoding import WORTH, GroupRecord, StageReport, cost_of
+from .costs import WORTH
+from .encoding import GroupRecord, StageReport, cost_of
 from .fusion import Barrier, Group
 from .launches import Step, address_of, root_of, span_of
 from .plan import ARENA, PLACES, Plan, Refused, aligned_bytes

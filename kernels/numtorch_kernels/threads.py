@@ -141,16 +141,22 @@ def admission() -> Iterator[int]:
 _serial_type = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 
 
-def parallel_for(task: int, descriptor: Array, tasks: int) -> None:
+def parallel_for(task: int, descriptor: Array, tasks: int, expected: float = 0.0) -> None:
     """Runs the compiled ``task(descriptor address, index)`` for each index below ``tasks``.
 
     ``task`` is an address that :func:`numtorch_kernels.build.task` gave; the GIL is released.
+    ``expected`` is about how many nanoseconds a task takes, if that is known: after a launch that
+    took far longer, as where other processes have the cores, such tasks run serially for a while.
     """
-    address = descriptor.ctypes.data
-    if tasks > 1 and not _State.forked:
+    address = descriptor.__array_interface__["data"][0]
+    backing_off = expected and perf_counter() < _Backoff.until
+    if tasks > 1 and not _State.forked and not backing_off:
         enter = _region()
         if not _State.exclusive:
+            started = perf_counter()
             enter(task, address, tasks)
+            if expected:
+                judge(started, expected * 1e-9)
             return
         if _State.entry.acquire(blocking=False):
             try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels.copying import contiguous, conversion_loop
-from numtorch_kernels.encoding import element_cost
+from numtorch_kernels.costs import element_cost
 from numtorch_kernels.launches import Launch, Step, address_of, root_of
 from numtorch_kernels.layout import memory_order, ordered, result
 from numtorch_kernels.program import Program

@@ -136,8 +136,6 @@ class Sources:
     def _follow_plain(self, value: Any, path: str) -> None:
         if value is None or isinstance(value, bool) or value is Ellipsis:
             self.check(f"{path} is {value!r}")
-        elif isinstance(value, int | str):
-            self.check(f"{path}.__class__ is {type(value).__name__} and {path} == {value!r}")
         else:
             bound = self.bind(value)
             same = f"{path}.__class__ is {bound}.__class__"
@@ -290,12 +288,12 @@ class Sources:
         """Follows what a function of the user's refers to."""
         if is_library(function.__module__):
             return
-        for i, cell in enumerate(function.__closure__ or ()):
+        for cell in function.__closure__ or ():
             try:
                 value = cell.cell_contents
             except ValueError:
                 continue
-            self.follow(value, f"{name}.__closure__[{i}].cell_contents")
+            self.follow(value, f"{self.bind(cell)}.cell_contents")
         for i, value in enumerate(function.__defaults__ or ()):
             self.follow(value, f"{name}.__defaults__[{i}]")
         self._follow_code(function, name)
