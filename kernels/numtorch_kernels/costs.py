@@ -7,7 +7,9 @@ from functools import cache
 from .build import Loop
 from .expression import nodes_of
 
-WORTH = 50_000  # nanoseconds of work from which a second thread pays
+WORTH = 10_000  # nanoseconds of work from which a second thread pays
+
+_CACHED_BYTE = 0.015  # nanoseconds that a byte takes to or from a second-level cache
 
 # What an element of a pointwise loop costs on one core, in nanoseconds, by its primitives, as
 # measured on float32; others 0.1.
@@ -26,4 +28,4 @@ def element_cost(loop: Loop) -> float:
     """Roughly the nanoseconds that a pointwise loop takes for an element in cache."""
     names = [node.name for node in nodes_of(*(loop.expressions or ()))]
     costs = [_COSTS.get(name, 0.1) for name in names if name not in ("input", "constant")]
-    return max(0.1, sum(costs))
+    return max(sum(costs), _CACHED_BYTE * sum(dtype.itemsize for dtype in loop.dtypes))

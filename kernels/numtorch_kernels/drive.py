@@ -6,17 +6,33 @@ is computed by the same instructions whatever the number of threads.
 
 from __future__ import annotations
 
+import ctypes
+from functools import cache
 from math import prod
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numba import types
 
-from . import threads
-from .build import Loop, task
+from . import objects, threads
+from .build import REGION, Loop, MachineCode, task
 from .costs import WORTH, element_cost
 from .deferral import deferring
-from .intrinsics import call_loop, int64_at, offset, words
+from .intrinsics import address_of, call_loop, call_region, int64_at, offset, words
 from .layout import broadcast_strides, merge
+from .objects import (
+    ALIGNED,
+    CONTIGUOUS,
+    DATA,
+    DESCRIPTION,
+    FLAGS,
+    KIND_MASK,
+    KIND_WORD,
+    NDIM,
+    SHAPE,
+    WRITEABLE,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -60,8 +76,103 @@ def _run_chunk(descriptor: int, index: int) -> None:
         call_loop(d[_LOOP], pointers, dims, steps)
 
 
+# Words of a template; then of each operand the dtype's kind and its size, negative of outputs
+_ADDRESS, _COUNT, _REGION, _CHUNK, _ITEMS, _OBJECT, _TEMPLATE = range(7)
+
+
+def run_adjacent(template: int, tasks: int, arrays: int) -> int:
+    """Runs a pointwise loop over a tuple of arrays, if all are adjacent or of one element.
+
+    Gives 0; or 1 where they are not, and nothing has happened.
+    """
+    t = int64_at(template)
+    head, operands = t[_OBJECT], t[_COUNT]
+    items = int64_at(arrays + t[_ITEMS])
+    descriptor = words()
+    size = 1
+    for k in range(operands - 1, -1, -1):
+        array, kind = int64_at(items[k] + head), offset(t, _TEMPLATE + 2 * k)
+        shape, count = int64_at(array[SHAPE]), 1
+        for axis in range(array[NDIM] & 0xFFFFFFFF):
+            count *= shape[axis]
+        if k == operands - 1:
+            size = count
+        needed = ALIGNED if kind[1] > 0 else ALIGNED | WRITEABLE | CONTIGUOUS
+        described = int64_at(array[DESCRIPTION] + head)[KIND_WORD] & KIND_MASK
+        if (array[FLAGS] & needed) != needed or described != kind[0]:
+            return 1
+        step = abs(kind[1])
+        if count != size or (array[FLAGS] & CONTIGUOUS) == 0:
+            if count != 1:
+                return 1
+            step = 0
+        entry = offset(descriptor, _HEADER + 2 * k)
+        entry[0], entry[1] = array[DATA], step
+    share = (size + tasks - 1) // tasks
+    length = min(size, (share + _LANES - 1) // _LANES * _LANES)
+    descriptor[_LOOP], descriptor[_OPERANDS], descriptor[_TASKS] = t[_ADDRESS], operands, tasks
+    descriptor[_ROWS], descriptor[_SEGMENTS], descriptor[_LENGTH] = 1, -(-size // length), length
+    descriptor[_INNER], descriptor[_DEPTH] = size, 0
+    descriptor[_CORES], descriptor[_CORE_STEPS] = 0, 0
+    call_region(t[_REGION], t[_CHUNK], address_of(descriptor), tasks)
+    return 0
+
+
+_RUN_ADJACENT = MachineCode(run_adjacent, REGION, result=types.intp)
+
+
+class _Adjacent:
+    """What is known of a loop before its operands are: the template's address, and costs."""
+
+    __slots__ = ("address", "call", "expected", "template")
+
+    def __init__(self, loop: Loop) -> None:
+        places = [objects.TUPLE_HEAD, objects.OBJECT_HEAD]
+        chunk = task(_run_chunk)
+        words_ = [loop.address, len(loop.dtypes), threads.region_address(), chunk, *places]
+        for k, dtype in enumerate(loop.dtypes):
+            words_ += [
+                objects.kind_of(dtype),
+                dtype.itemsize if k < loop.inputs else -dtype.itemsize,
+            ]
+        self.template = np.array(words_, np.int64)
+        self.address = self.template.ctypes.data
+        self.call = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 2, ctypes.py_object)(
+            _RUN_ADJACENT.address
+        )
+        self.expected = 1e-9 * max(
+            element_cost(loop), _BYTE * sum(dtype.itemsize for dtype in loop.dtypes)
+        )
+
+
+_adjacent = cache(_Adjacent)
+
+
+def drive_adjacent(loop: Loop, arrays: tuple[Array, ...]) -> bool:
+    """Runs a pointwise loop on several threads; says whether it did.
+
+    It does if that pays, and all arrays are adjacent or of one element.
+    """
+    size = arrays[-1].size
+    cost = element_cost(loop) * size
+    if cost < WORTH or (workers := threads.free()) < 2 or not objects.are_as_expected():
+        return False
+    known = _adjacent(loop)
+    tasks = min(workers, -int(-2 * cost // WORTH))
+    started = perf_counter()
+    if known.call(known.address, tasks, arrays):
+        return False
+    threads.judge(started, known.expected * size / tasks)
+    return True
+
+
 def _descriptor(loop: Loop, operands: tuple[Array, ...], tasks: int, unit: int) -> Array:
-    sizes, strides = _dimensions(loop, operands)
+    output = operands[-1]
+    outer = output.shape[: output.ndim - loop.core[-1]]
+    strides = [
+        broadcast_strides(x, outer, core) for x, core in zip(operands, loop.core, strict=True)
+    ]
+    sizes, strides = ([*outer], strides) if len(outer) == 1 else merge(outer, strides)
     inner, rows = sizes.pop(), prod(sizes)
     length = inner
     if rows < 4 * tasks:
@@ -71,33 +182,8 @@ def _descriptor(loop: Loop, operands: tuple[Array, ...], tasks: int, unit: int) 
     words_ = [loop.address, len(operands), tasks, rows, -(-inner // length), length, inner]
     words_ += [len(sizes), len(core_sizes), len(core_steps), *core_sizes, *core_steps, *sizes]
     for operand, each in zip(operands, strides, strict=True):
-        words_ += [operand.__array_interface__["data"][0], *each]
+        words_ += [operand.ctypes.data, *each]
     return np.array(words_, np.int64)
-
-
-def _dimensions(loop: Loop, operands: tuple[Array, ...]) -> tuple[list[int], list[list[int]]]:
-    """The dimensions that the loop is run over, and each operand's strides along them.
-
-    For what is adjacent throughout, or one number, no dimensions are merged, which takes 20 us.
-    """
-    output = operands[-1]
-    if not any(loop.core):
-        size = output.size
-        strides = []
-        for x in operands:
-            if x.size == size and x.flags.c_contiguous:
-                strides.append([x.itemsize])
-            elif x.size == 1:
-                strides.append([0])
-            else:
-                break
-        else:
-            return [size], strides
-    outer = output.shape[: output.ndim - loop.core[-1]]
-    strides = [
-        broadcast_strides(x, outer, core) for x, core in zip(operands, loop.core, strict=True)
-    ]
-    return (list(outer), strides) if len(outer) == 1 else merge(outer, strides)
 
 
 def _core_layout(loop: Loop, operands: tuple[Array, ...]) -> tuple[list[int], list[int]]:
@@ -141,6 +227,8 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LA
     outputs = operands[loop.inputs :]
     if not is_worth(loop, work) or not operands[-1].size or not all(map(_writable, outputs)):
         loop.ufunc(*operands)
+        return
+    if loop.expressions is not None and drive_adjacent(loop, operands):
         return
     cost = work * _cost(loop)
     tasks = min(threads.concurrency(), -int(-2 * cost // WORTH))

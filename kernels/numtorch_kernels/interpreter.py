@@ -7,11 +7,18 @@ takes a share of a group's units, block after block.
 
 from __future__ import annotations
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
-from .intrinsics import address_of, call_loop, call_task, helper, int64_at, offset, uint8_at, words
+from .intrinsics import (
+    address_of,
+    call_loop,
+    call_region,
+    call_task,
+    helper,
+    int64_at,
+    offset,
+    uint8_at,
+    words,
+)
+from .objects import DATA, DESCRIPTION, KIND_MASK, KIND_WORD, NDIM, SHAPE, STRIDES
 
 # Words of a program's head; behind it, a record for each bound array, then one for each group.
 # ITEMS and OBJECT are the sizes of the heads of a tuple and of any Python object.
@@ -38,25 +45,6 @@ CONDITION_PLACE, CONDITION_OFFSET, REQUIREMENT_HEAD = range(2, 5)
 PLACE, OFFSET, STEP, OWN, LOCAL, OPERAND_HEAD = range(6)
 
 SCRATCH_PLACE = 2  # the entry of the table for memory that each task has its own of
-
-# Where things lie in CPython's and NumPy's objects, counted in words from the object's head.
-DATA, NDIM, SHAPE, STRIDES, _BASE, DESCRIPTION = range(6)
-
-# The word of a dtype's object that says what it is: all but a byte of flags.
-KIND_WORD, KIND_MASK = 1, ~0xFF000000
-
-
-@intrinsic
-def call_region(_context, region, task, descriptor, tasks):
-    """Calls the parallel region at an address."""
-
-    def codegen(context, builder, _signature, arguments):
-        word = ir.IntType(64)
-        function = ir.FunctionType(ir.VoidType(), [word] * 3).as_pointer()
-        builder.call(builder.inttoptr(arguments[0], function), arguments[1:])
-        return context.get_dummy_value()
-
-    return types.void(region, task, descriptor, tasks), codegen
 
 
 @helper
@@ -139,7 +127,7 @@ def bind_arrays(program, items, head, table):
         array = int64_at(items[i] + head)
         ndim = record[DIMENSIONS]
         if record[CHECKED]:
-            kind = int64_at(array[DESCRIPTION] + head)[1] & KIND_MASK
+            kind = int64_at(array[DESCRIPTION] + head)[KIND_WORD] & KIND_MASK
             if (array[NDIM] & 0xFFFFFFFF) != ndim or kind != record[DTYPE]:
                 return i + 1
             shape, strides = int64_at(array[SHAPE]), int64_at(array[STRIDES])

@@ -331,6 +331,18 @@ def call_task(_context, task, descriptor, index):
     return types.void(task, descriptor, index), codegen
 
 
+@intrinsic
+def call_region(_context, region, task, descriptor, tasks):
+    """Calls the parallel region at an address."""
+
+    def codegen(context, builder, _signature, arguments):
+        function = ir.FunctionType(ir.VoidType(), [WORD] * 3).as_pointer()
+        builder.call(builder.inttoptr(arguments[0], function), arguments[1:])
+        return context.get_dummy_value()
+
+    return types.void(region, task, descriptor, tasks), codegen
+
+
 _ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 _FE_ALL_EXCEPT = {"aarch64": 0x1F, "arm64": 0x1F}.get(platform.machine().lower(), 0x3F)
 

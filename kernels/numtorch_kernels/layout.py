@@ -100,8 +100,13 @@ def with_long_rows(operands: Sequence[Array]) -> list[list[Array]]:
 
 def result(shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array:
     """An uninitialised array whose dimensions are ordered in memory like those of the inputs."""
-    pattern = next((x for x in inputs if x.shape == shape and not x.flags.c_contiguous), None)
-    if pattern is None or any(x.shape == shape and x.flags.c_contiguous for x in inputs):
+    pattern = None
+    for x in inputs:
+        if x.shape == shape:
+            if x.flags.c_contiguous:
+                return memory.empty(shape, dtype)
+            pattern = x if pattern is None else pattern
+    if pattern is None:
         return memory.empty(shape, dtype)
     return ordered(shape, dtype, memory_order(pattern))
 

@@ -27,37 +27,37 @@ class _Pool:
     """All blocks, free and in use, by size class."""
 
     def __init__(self) -> None:
-        self.blocks: dict[int, list[Array]] = {}
+        self.blocks: dict[int, list[tuple[Array, int]]] = {}  # and where in it a line begins
         self.ids: set[int] = set()
         self.lock = threading.Lock()
         self.held = 0
         self.limit = _default_limit()
 
-    def take(self, size: int) -> Array:
-        """A block of a size class that nobody uses."""
+    def take(self, size: int) -> tuple[Array, int]:
+        """A block of a size class that nobody uses, and the place of its first cache line."""
         with self.lock:
-            blocks = self.blocks.setdefault(size, [])
-            for block in blocks:
+            for block, start in self.blocks.get(size, ()):
                 if sys.getrefcount(block) == _UNUSED:
-                    return block
+                    return block, start
             if self.held + size > self.limit:
                 self.release_unused()
             block = np.empty(size + ALIGNMENT, np.uint8)
+            start = -block.ctypes.data % ALIGNMENT
             if self.held + size <= self.limit:
-                self.blocks.setdefault(size, []).append(block)
+                self.blocks.setdefault(size, []).append((block, start))
                 self.ids.add(id(block))
                 self.held += size
-            return block
+            return block, start
 
     def release_unused(self) -> None:
         for size, blocks in list(self.blocks.items()):
             used = []
             while blocks:
-                block = blocks.pop()
+                block, start = blocks.pop()
                 if sys.getrefcount(block) > 2:  # this variable, and getrefcount's argument
-                    used.append(block)
+                    used.append((block, start))
             self.blocks[size] = used
-        self.ids = {id(block) for blocks in self.blocks.values() for block in blocks}
+        self.ids = {id(block) for blocks in self.blocks.values() for block, _ in blocks}
         self.held = sum(size * len(blocks) for size, blocks in self.blocks.items())
 
 
@@ -71,8 +71,8 @@ def _default_limit() -> int:
 
 def _unused_references() -> int:
     """What getrefcount says in :meth:`_Pool.take` of a block that only the pool holds."""
-    blocks = [np.empty(1, np.uint8)]
-    for block in blocks:
+    blocks = [(np.empty(1, np.uint8), 0)]
+    for block, _ in blocks:
         return sys.getrefcount(block)
     raise AssertionError
 
@@ -97,8 +97,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     size = prod(shape) * dtype.itemsize
     if size < SMALLEST or not _GIL:
         return np.empty(shape, dtype)
-    block = _pool.take(size_class(size))
-    start = -block.ctypes.data % ALIGNMENT
+    block, start = _pool.take(size_class(size))
     return np.ndarray(shape, dtype, block, start)
 
 

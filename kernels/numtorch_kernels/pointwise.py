@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import arithmetic, bits, intrinsics, scalar
+from . import arithmetic, bits, intrinsics, memory, scalar
 from .build import LOOP, Loop, MachineCode, Written
 from .deferral import deferring
-from .drive import drive, is_worth
+from .drive import drive, drive_adjacent, is_worth
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
 from .layout import aligned, result, with_long_rows
 
@@ -272,9 +272,20 @@ def launch(loop: Loop, inputs: Sequence[Array]) -> Any:
     return np.asarray(values)
 
 
+def launch_adjacent(loop: Loop, inputs: tuple[Array, ...]) -> Array:
+    """:func:`run` for inputs that are contiguous and of one shape, or 0-d after the first."""
+    out = memory.empty(inputs[0].shape, loop.dtypes[-1])
+    if deferring() or not drive_adjacent(loop, (*inputs, out)):
+        loop.ufunc(*inputs, out)
+    return out
+
+
 def _drive(loop: Loop, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
     """Drives the loop over arrays, and NumPy scalars among them, in whatever layout suits it."""
-    readable = [aligned(np.asarray(x)) for x in inputs]
+    arrays = [np.asarray(x) for x in inputs]
+    if drive_adjacent(loop, (*arrays, *outputs)):
+        return
+    readable = [aligned(x) for x in arrays]
     for operands in with_long_rows([*readable, *outputs]):
         drive(loop, *operands)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 
 from . import interpreter as I
-from . import threads
+from . import objects, threads
 from .build import TASK, Loop, MachineCode
 from .costs import WORTH
 from .encoding import GroupRecord, StageReport, cost_of
@@ -37,7 +37,7 @@ class Program:
     def __init__(
         self, steps: Sequence[Step], inputs: Sequence[Array], outputs: Sequence[Array]
     ) -> None:
-        if not _objects_are_as_expected():
+        if not objects.are_as_expected():
             raise Refused("this build of Python or NumPy lays its objects out differently")
         self.lock = threading.Lock()
         self.reports: list[StageReport] = []
@@ -75,7 +75,11 @@ class Program:
         table = address_of(self._table)
         words = [0] * I.HEAD
         words[I.ARRAYS], words[I.GROUPS], words[I.TABLE] = len(bound), len(records), table
-        words[I.WORKERS], words[I.ITEMS], words[I.OBJECT] = 1, _TUPLE_HEAD, _OBJECT_HEAD
+        words[I.WORKERS], words[I.ITEMS], words[I.OBJECT] = (
+            1,
+            objects.TUPLE_HEAD,
+            objects.OBJECT_HEAD,
+        )
         for slot, array in enumerate(bound):
             words += self._array_record(plan, slot, array)
         for number, record_words in enumerate(records):
@@ -91,7 +95,14 @@ class Program:
     def _array_record(self, plan: Plan, slot: int, array: Array) -> list[int]:
         checked = slot < self.checked
         written = checked and id(root_of(array)) in plan.written
-        head = [PLACES + slot, checked, written, *span_of(array), array.ndim, _kind(array.dtype)]
+        head = [
+            PLACES + slot,
+            checked,
+            written,
+            *span_of(array),
+            array.ndim,
+            objects.kind_of(array.dtype),
+        ]
         return [*head, *array.shape, *array.strides]
 
     def compile(self) -> None:
@@ -154,36 +165,8 @@ class Program:
             return status
 
 
-@cache
-def _objects_are_as_expected() -> bool:
-    """Whether arrays and tuples are laid out as the interpreter reads them."""
-    array = np.zeros((2, 3), np.float32)[:, ::2]
-    holder = (array,)
-    item = ctypes.c_int64.from_address(id(holder) + _TUPLE_HEAD).value
-    words = (ctypes.c_int64 * 6).from_address(id(array) + _OBJECT_HEAD)
-    if item != id(array) or words[I.DATA] != address_of(array) or words[I.NDIM] & 0xFFFF != 2:
-        return False
-    shape, strides = (
-        tuple((ctypes.c_int64 * 2).from_address(words[place])) for place in (I.SHAPE, I.STRIDES)
-    )
-    kinds = {_kind(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "u1", "?")}
-    return (
-        (shape, strides) == (array.shape, array.strides)
-        and words[I.DESCRIPTION] == id(array.dtype)
-        and len(kinds) == 6
-    )
-
-
-def _kind(dtype: np.dtype[Any]) -> int:
-    """What the interpreter finds in the object of a dtype."""
-    word = ctypes.c_int64.from_address(id(dtype) + _OBJECT_HEAD + 8 * I.KIND_WORD)
-    return word.value & I.KIND_MASK
-
-
 # ---------------------------------------------------------------------- the compiled code
 
-_OBJECT_HEAD = object.__basicsize__
-_TUPLE_HEAD = tuple.__basicsize__
 _SIGNATURE = (ctypes.c_int64, ctypes.c_int64, ctypes.py_object)
 
 

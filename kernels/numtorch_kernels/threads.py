@@ -122,6 +122,14 @@ def judge(started: float, expected: float) -> None:
         _Backoff.pause = SHORTEST_PAUSE
 
 
+def free() -> int:
+    """How many threads code may ask for that enters the region without :func:`admission`."""
+    if _State.wanted == 1 or _State.forked or perf_counter() < _Backoff.until:
+        return 1
+    region_address()
+    return 1 if _State.exclusive else _State.wanted
+
+
 @contextmanager
 def admission() -> Iterator[int]:
     """How many threads code that enters the region itself may ask for, while it runs."""
@@ -148,7 +156,7 @@ def parallel_for(task: int, descriptor: Array, tasks: int, expected: float = 0.0
     ``expected`` is about how many nanoseconds a task takes, if that is known: after a launch that
     took far longer, as where other processes have the cores, such tasks run serially for a while.
     """
-    address = descriptor.__array_interface__["data"][0]
+    address = descriptor.ctypes.data
     backing_off = expected and perf_counter() < _Backoff.until
     if tasks > 1 and not _State.forked and not backing_off:
         enter = _region()

@@ -9,8 +9,11 @@ import numpy as np
 
 from numtorch_kernels import reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.costs import WORTH, element_cost
+from numtorch_kernels.drive import drive_adjacent
 from numtorch_kernels.expression import Expr, cast, symbol
-from numtorch_kernels.pointwise import launch, loop_of, run
+from numtorch_kernels.memory import SMALLEST
+from numtorch_kernels.pointwise import launch, launch_adjacent, loop_of, run
 
 from ..autograd.graph import Grads
 from ..dtype import binary_result, can_cast, dtype, get_default_dtype, result_of, scalar_dtype
@@ -20,14 +23,20 @@ from .signature import EMPTY, KEYWORDS, must_be_tensor
 from .table import Op, Rule, check_shape_in_place
 
 Array = np.ndarray[Any, Any]
-_SMALL = 4096  # elements, below which neither threads nor pooled memory pay
+_SMALL = 4096  # elements that two operands, whatever their shapes, broadcast to at most
 
 
 class Plan:
-    """How a row computes for one combination of operand kinds; its ufunc is for small operands."""
+    """How a row computes for one combination of operand kinds; its ufunc is for small operands.
 
-    __slots__ = ("casts", "dtype", "loop", "ufunc")
+    Those have fewer elements than ``serial``, where threads do not pay; and if memory is needed for
+    the result, fewer than ``limit``, where the pool does not.
+    """
+
+    __slots__ = ("casts", "dtype", "limit", "loop", "serial", "ufunc")
     ufunc: Any
+    serial: int
+    limit: int
 
     def __init__(self, loop: Any, kind: dtype, casts: tuple[Any, ...]) -> None:
         self.loop = loop
@@ -97,29 +106,40 @@ class PointwiseOp(Op):
     # ------------------------------------------------------------------ forward
 
     def compute(self, arguments: tuple[Any, ...]) -> Any:
-        """One or two small operands of known dtypes go the short way; all else, :meth:`forward`."""
+        """One or two alike or small operands of known dtypes go short ways; all else, `forward`."""
         plan = None
         if len(arguments) == 1:
             plan = self._short.get(getattr(arguments[0], "dtype", None))
             if plan is not None:
                 x = arguments[0]._array
-                if x.size < _SMALL:
+                if x.size < plan.limit:
                     return wrap(_as_array(plan.ufunc(x)), plan.dtype)
+                if x.flags.c_contiguous:
+                    return wrap(launch_adjacent(plan.loop, (x,)), plan.dtype)
         elif len(arguments) == 2:
             a, b = arguments
             kind = b.__class__
             if kind is float or kind is int:
                 plan = self._short.get((getattr(a, "dtype", None), kind))
-                if plan is not None and a._array.size < _SMALL:
-                    return wrap(_as_array(plan.ufunc(a._array, plan.casts[1](b))), plan.dtype)
+                if plan is not None:
+                    x, number = a._array, plan.casts[1](b)
+                    if x.size < plan.limit:
+                        return wrap(_as_array(plan.ufunc(x, number)), plan.dtype)
+                    if x.flags.c_contiguous:
+                        operands = (x, np.asarray(number))
+                        return wrap(launch_adjacent(plan.loop, operands), plan.dtype)
             elif isinstance(b, Tensor):
                 plan = self._short.get((getattr(a, "dtype", None), b.dtype))
-                if plan is not None and a._array.size * b._array.size < _SMALL:
-                    try:
-                        return wrap(_as_array(plan.ufunc(a._array, b._array)), plan.dtype)
-                    except ValueError:
-                        _raise_unless_broadcastable((a._array, b._array))
-                        raise
+                if plan is not None:
+                    x, y = a._array, b._array
+                    if x.size * y.size < _SMALL or (x.shape == y.shape and x.size < plan.limit):
+                        try:
+                            return wrap(_as_array(plan.ufunc(x, y)), plan.dtype)
+                        except ValueError:
+                            _raise_unless_broadcastable((x, y))
+                            raise
+                    if x.shape == y.shape and x.flags.c_contiguous and y.flags.c_contiguous:
+                        return wrap(launch_adjacent(plan.loop, (x, y)), plan.dtype)
         if plan is None:
             self._learn(arguments)
         return super().compute(arguments)
@@ -143,6 +163,8 @@ class PointwiseOp(Op):
         if key is not None:
             plan = self._short[key] = self._plan(arguments)
             plan.ufunc = plan.loop.ufunc
+            plan.serial = int(WORTH / element_cost(plan.loop))
+            plan.limit = min(plan.serial, SMALLEST // plan.loop.dtypes[-1].itemsize)
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as an ndarray."""
@@ -189,7 +211,7 @@ class PointwiseOp(Op):
     def _change(self, a: Any, b: Any, target: Tensor) -> bool:
         """Takes the short way in place, if it is known and the operands are small and alike."""
         array, kind = target._array, b.__class__
-        if array.size >= _SMALL or not array.flags.c_contiguous:
+        if not array.flags.c_contiguous:
             return False
         if kind is float or kind is int:
             plan = self._short.get((a.dtype, kind))
@@ -198,14 +220,16 @@ class PointwiseOp(Op):
         if plan is None:
             self._learn((a, b))
             return False
-        if plan.dtype is not target.dtype:
+        if plan.dtype is not target.dtype or a._array is not array:
             return False
         if kind is float or kind is int:
-            plan.ufunc(a._array, plan.casts[1](b), array)
+            other = np.asarray(plan.casts[1](b))
         elif b._array.shape == array.shape:
-            plan.ufunc(a._array, b._array, array)
+            other = b._array
         else:
             return False
+        if array.size < plan.serial or not drive_adjacent(plan.loop, (array, other, array)):
+            plan.ufunc(array, other, array)
         return True
 
     def _plan(self, arguments: tuple[Any, ...]) -> Plan:

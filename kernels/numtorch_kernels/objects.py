@@ -1,0 +1,51 @@
+"""Where things lie in CPython's and NumPy's objects, for compiled code that is handed them.
+
+Compiled code reads a tuple of arrays in a few nanoseconds; to ask an array for its address in
+Python takes 1 to 3 us. Places are counted in words from the end of the object's head.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+OBJECT_HEAD = object.__basicsize__  # bytes
+TUPLE_HEAD = tuple.__basicsize__
+
+# Words of an array, and bits of its flags
+DATA, NDIM, SHAPE, STRIDES, _BASE, DESCRIPTION, FLAGS = range(7)
+CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
+
+# The word of a dtype's object that says what it is: all but a byte of flags.
+KIND_WORD, KIND_MASK = 1, ~0xFF000000
+
+
+def kind_of(dtype: np.dtype[Any]) -> int:
+    """What is found in the object of a dtype."""
+    word = ctypes.c_int64.from_address(id(dtype) + OBJECT_HEAD + 8 * KIND_WORD)
+    return word.value & KIND_MASK
+
+
+@cache
+def are_as_expected() -> bool:
+    """Whether arrays and tuples are laid out like this."""
+    array = np.zeros((2, 3), np.float32)[:, ::2]
+    holder = (array,)
+    item = ctypes.c_int64.from_address(id(holder) + TUPLE_HEAD).value
+    words = (ctypes.c_int64 * 7).from_address(id(array) + OBJECT_HEAD)
+    address = array.__array_interface__["data"][0]
+    if item != id(array) or words[DATA] != address or words[NDIM] & 0xFFFF != 2:
+        return False
+    shape, strides = (
+        tuple((ctypes.c_int64 * 2).from_address(words[place])) for place in (SHAPE, STRIDES)
+    )
+    names = ("f4", "f8", "i4", "i8", "u1", "?")
+    return (
+        (shape, strides) == (array.shape, array.strides)
+        and words[DESCRIPTION] == id(array.dtype)
+        and words[FLAGS] & (CONTIGUOUS | ALIGNED | WRITEABLE) == ALIGNED | WRITEABLE
+        and len({kind_of(np.dtype(name)) for name in names}) == len(names)
+    )
