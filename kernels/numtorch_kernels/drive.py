@@ -19,7 +19,7 @@ from . import objects, threads
 from .build import REGION, Loop, MachineCode, task
 from .costs import WORTH, element_cost
 from .deferral import deferring
-from .intrinsics import address_of, call_loop, call_region, int64_at, offset, words
+from .intrinsics import address_of, call_loop, call_region, helper, int64_at, offset, words
 from .layout import broadcast_strides, merge
 from .objects import (
     ALIGNED,
@@ -31,6 +31,7 @@ from .objects import (
     KIND_WORD,
     NDIM,
     SHAPE,
+    STRIDES,
     WRITEABLE,
 )
 
@@ -64,20 +65,49 @@ def _run_chunk(descriptor: int, index: int) -> None:
         steps[operands + k] = d[_HEADER + cores + k]
     units = rows * segments
     for unit in range(units * index // tasks, units * (index + 1) // tasks):
-        row, start = unit // segments, unit % segments * length
+        row, start = unit, 0
+        if segments > 1:  # a division takes as long as a loop over a hundred elements
+            row, start = unit // segments, unit % segments * length
         dims[0] = min(length, inner - start)
         for k in range(operands):
             entry = offset(table, k * (depth + 2))
             address, rest = entry[0] + start * entry[depth + 1], row
-            for axis in range(depth - 1, -1, -1):
+            for axis in range(depth - 1, 0, -1):
                 address += rest % sizes[axis] * entry[1 + axis]
                 rest //= sizes[axis]
+            if depth > 0:
+                address += rest * entry[1]
             pointers[k] = address
         call_loop(d[_LOOP], pointers, dims, steps)
 
 
-# Words of a template; then of each operand the dtype's kind and its size, negative of outputs
-_ADDRESS, _COUNT, _REGION, _CHUNK, _ITEMS, _OBJECT, _TEMPLATE = range(7)
+# Words of a template, which says what a loop needs of its operands; and of the record that it has
+# of each operand: the dtype's kind; its size, negative of outputs; how many core dimensions there
+# are, the place of their first step among those of all operands, and the places of their sizes.
+_ADDRESS, _COUNT, _REGION, _CHUNK, _ITEMS, _OBJECT, _SIZES, _ALL_STEPS, _TEMPLATE = range(9)
+_KIND, _ITEM, _OWN, _FIRST_STEP, _FIRST_SIZE = range(5)
+_RECORD = _FIRST_SIZE + 3
+
+
+@helper
+def is_usable(array, record, head):
+    """Whether an array is of the dtype that a record says, and can be read or written in place."""
+    written = ALIGNED | WRITEABLE
+    needed = ALIGNED if record[_ITEM] > 0 else written
+    kind = int64_at(array[DESCRIPTION] + head)[KIND_WORD] & KIND_MASK
+    return (array[FLAGS] & needed) == needed and kind == record[_KIND]
+
+
+@helper
+def share_out(descriptor, t, size, tasks, unit):
+    """Has all threads run the loop over ``size`` elements, in chunks of whole units."""
+    share = (size + tasks - 1) // tasks
+    length = min(size, (share + unit - 1) // unit * unit)
+    descriptor[_LOOP], descriptor[_OPERANDS], descriptor[_TASKS] = t[_ADDRESS], t[_COUNT], tasks
+    descriptor[_ROWS], descriptor[_SEGMENTS], descriptor[_LENGTH] = 1, -(-size // length), length
+    descriptor[_INNER], descriptor[_DEPTH] = size, 0
+    descriptor[_CORES], descriptor[_CORE_STEPS] = t[_SIZES], t[_ALL_STEPS]
+    call_region(t[_REGION], t[_CHUNK], address_of(descriptor), tasks)
 
 
 def run_adjacent(template: int, tasks: int, arrays: int) -> int:
@@ -91,61 +121,104 @@ def run_adjacent(template: int, tasks: int, arrays: int) -> int:
     descriptor = words()
     size = 1
     for k in range(operands - 1, -1, -1):
-        array, kind = int64_at(items[k] + head), offset(t, _TEMPLATE + 2 * k)
+        array, record = int64_at(items[k] + head), offset(t, _TEMPLATE + _RECORD * k)
         shape, count = int64_at(array[SHAPE]), 1
         for axis in range(array[NDIM] & 0xFFFFFFFF):
             count *= shape[axis]
         if k == operands - 1:
             size = count
-        needed = ALIGNED if kind[1] > 0 else ALIGNED | WRITEABLE | CONTIGUOUS
-        described = int64_at(array[DESCRIPTION] + head)[KIND_WORD] & KIND_MASK
-        if (array[FLAGS] & needed) != needed or described != kind[0]:
+        if not is_usable(array, record, head):
             return 1
-        step = abs(kind[1])
+        step = abs(record[_ITEM])
         if count != size or (array[FLAGS] & CONTIGUOUS) == 0:
             if count != 1:
                 return 1
             step = 0
         entry = offset(descriptor, _HEADER + 2 * k)
         entry[0], entry[1] = array[DATA], step
-    share = (size + tasks - 1) // tasks
-    length = min(size, (share + _LANES - 1) // _LANES * _LANES)
-    descriptor[_LOOP], descriptor[_OPERANDS], descriptor[_TASKS] = t[_ADDRESS], operands, tasks
-    descriptor[_ROWS], descriptor[_SEGMENTS], descriptor[_LENGTH] = 1, -(-size // length), length
-    descriptor[_INNER], descriptor[_DEPTH] = size, 0
-    descriptor[_CORES], descriptor[_CORE_STEPS] = 0, 0
-    call_region(t[_REGION], t[_CHUNK], address_of(descriptor), tasks)
+    share_out(descriptor, t, size, tasks, _LANES)
+    return 0
+
+
+def run_rows(template: int, tasks: int, unit: int, arrays: int) -> int:
+    """Runs any loop over a tuple of arrays with one outer dimension or none; see `run_adjacent`."""
+    t = int64_at(template)
+    head, operands = t[_OBJECT], t[_COUNT]
+    items = int64_at(arrays + t[_ITEMS])
+    descriptor = words()
+    core_sizes = offset(descriptor, _HEADER)
+    core_steps = offset(core_sizes, t[_SIZES])
+    table = offset(core_steps, t[_ALL_STEPS])
+    size = 0
+    for k in range(operands - 1, -1, -1):
+        array, record = int64_at(items[k] + head), offset(t, _TEMPLATE + _RECORD * k)
+        shape, strides = int64_at(array[SHAPE]), int64_at(array[STRIDES])
+        outer, step = (array[NDIM] & 0xFFFFFFFF) - record[_OWN], 0
+        if k == operands - 1:
+            if outer != 1:
+                return 1
+            size = shape[0]
+        if outer < 0 or outer > 1 or not is_usable(array, record, head):
+            return 1
+        if outer == 1 and shape[0] == size:
+            step = strides[0]
+        elif outer == 1 and shape[0] != 1:
+            return 1
+        for j in range(record[_OWN]):
+            core_sizes[record[_FIRST_SIZE + j]] = shape[outer + j]
+            core_steps[record[_FIRST_STEP] + j] = strides[outer + j]
+        table[2 * k], table[2 * k + 1] = array[DATA], step
+    share_out(descriptor, t, size, tasks, unit)
     return 0
 
 
 _RUN_ADJACENT = MachineCode(run_adjacent, REGION, result=types.intp)
+_RUN_ROWS = MachineCode(run_rows, (*REGION, types.intp), result=types.intp)
 
 
-class _Adjacent:
+def _template(loop: Loop) -> Array:
+    names = list(dict.fromkeys(name for own in loop.names for name in own))
+    words_ = [loop.address, len(loop.dtypes), threads.region_address(), task(_run_chunk)]
+    words_ += [objects.TUPLE_HEAD, objects.OBJECT_HEAD, len(names), sum(loop.core)]
+    for k, (dtype, own) in enumerate(zip(loop.dtypes, loop.names, strict=True)):
+        size = dtype.itemsize if k < loop.inputs else -dtype.itemsize
+        record = [objects.kind_of(dtype), size, len(own), sum(loop.core[:k])]
+        assert len(own) <= _RECORD - _FIRST_SIZE
+        record += [names.index(name) for name in own]
+        words_ += record + [0] * (_RECORD - len(record))
+    return np.array(words_, np.int64)
+
+
+def _entry(code: MachineCode, numbers: int) -> Any:
+    """The function of so many numbers and a tuple."""
+    word = ctypes.c_int64
+    return ctypes.CFUNCTYPE(word, *[word] * numbers, ctypes.py_object)(code.address)
+
+
+@cache
+def _rows_entry() -> Any:
+    return _entry(_RUN_ROWS, 3)
+
+
+@cache
+def _adjacent_entry() -> Any:
+    return _entry(_RUN_ADJACENT, 2)
+
+
+class _Known:
     """What is known of a loop before its operands are: the template's address, and costs."""
 
-    __slots__ = ("address", "call", "expected", "template")
+    __slots__ = ("address", "expected", "template")
 
     def __init__(self, loop: Loop) -> None:
-        places = [objects.TUPLE_HEAD, objects.OBJECT_HEAD]
-        chunk = task(_run_chunk)
-        words_ = [loop.address, len(loop.dtypes), threads.region_address(), chunk, *places]
-        for k, dtype in enumerate(loop.dtypes):
-            words_ += [
-                objects.kind_of(dtype),
-                dtype.itemsize if k < loop.inputs else -dtype.itemsize,
-            ]
-        self.template = np.array(words_, np.int64)
+        self.template = _template(loop)
         self.address = self.template.ctypes.data
-        self.call = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 2, ctypes.py_object)(
-            _RUN_ADJACENT.address
-        )
         self.expected = 1e-9 * max(
             element_cost(loop), _BYTE * sum(dtype.itemsize for dtype in loop.dtypes)
         )
 
 
-_adjacent = cache(_Adjacent)
+_known = cache(_Known)
 
 
 def drive_adjacent(loop: Loop, arrays: tuple[Array, ...]) -> bool:
@@ -157,10 +230,10 @@ def drive_adjacent(loop: Loop, arrays: tuple[Array, ...]) -> bool:
     cost = element_cost(loop) * size
     if cost < WORTH or (workers := threads.free()) < 2 or not objects.are_as_expected():
         return False
-    known = _adjacent(loop)
+    known = _known(loop)
     tasks = min(workers, -int(-2 * cost // WORTH))
     started = perf_counter()
-    if known.call(known.address, tasks, arrays):
+    if _adjacent_entry()(known.address, tasks, arrays):
         return False
     threads.judge(started, known.expected * size / tasks)
     return True
@@ -232,6 +305,9 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LA
         return
     cost = work * _cost(loop)
     tasks = min(threads.concurrency(), -int(-2 * cost // WORTH))
+    free = loop.expressions is None and threads.may_enter() and objects.are_as_expected()
+    if free and _rows_entry()(_known(loop).address, tasks, unit, operands) == 0:
+        return
     expected = 0.0
     if loop.expressions is not None:
         expected = max(cost, _BYTE * sum(x.nbytes for x in operands)) / tasks

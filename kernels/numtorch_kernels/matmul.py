@@ -148,7 +148,15 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     >>> matmul(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])).tolist()
     [[2.0, 1.0], [4.0, 3.0]]
     """
-    if a.ndim < 2 or b.ndim < 2:
+    if a.ndim == 2 == b.ndim and out is None:
+        (m, k), n = a.shape, b.shape[1]
+        if m > 1 < n and m * k * n < SERIAL:
+            return _in_place(a.dtype).ufunc(a, b)
+        if n == 1 < m and m * k < STREAM:
+            return mv(a, b[:, 0])[:, None]
+        if m == 1 and k * n < STREAM:
+            return mv(b.T, a[0])[None]
+    elif a.ndim < 2 or b.ndim < 2:
         if a.ndim < 2:
             return dot(a, b, out) if b.ndim < 2 else mv(b.swapaxes(-1, -2), a, out)
         return mv(a, b, out)

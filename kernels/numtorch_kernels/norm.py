@@ -7,14 +7,16 @@ targets, which are int64.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from . import memory, reduce, scalar
 from .bits import sqrt
+from .build import Loop
 from .copying import reshaped
-from .drive import drive
+from .drive import GRAIN, drive
 from .intrinsics import BLOCK, buffer, cast, load, lowest, offset, one, store, zero
 from .layout import aligned
 from .reduce import larger
@@ -268,12 +270,22 @@ _FUNCTIONS = {
 }
 
 
+@cache
+def _rows_loop(dtype: Dtype, logarithm: bool) -> Loop:
+    kinds = (dtype, dtype)
+    return bound(softmax_rows, "(n)->(n)", kinds, logarithm=logarithm, **_FUNCTIONS[dtype])
+
+
 def _softmax(x: Array, axis: int, logarithm: bool) -> Array:
+    if axis == x.ndim - 1 and x.size < GRAIN and x.flags.c_contiguous:
+        return _rows_loop(x.dtype, logarithm).ufunc(x)
     out = memory.empty(x.shape, x.dtype)
     views = last_axis(aligned(x), axis), last_axis(out, axis)
-    kernel = softmax_rows if is_adjacent(views[1]) else softmax_columns
-    functions = _FUNCTIONS[x.dtype]
-    loop = bound(kernel, "(n)->(n)", (x.dtype,) * 2, logarithm=logarithm, **functions)
+    if is_adjacent(views[1]):
+        loop = _rows_loop(x.dtype, logarithm)
+    else:
+        options = {"logarithm": logarithm, **_FUNCTIONS[x.dtype]}
+        loop = bound(softmax_columns, "(n)->(n)", (x.dtype, x.dtype), **options)
     drive(loop, *views, unit=1)
     return out
 

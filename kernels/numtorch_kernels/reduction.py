@@ -170,7 +170,7 @@ class Reduction:
     each result and ``scale`` one for all, both of the result's dtype.
     """
 
-    __slots__ = ("combine", "finish", "identity", "loops", "transform")
+    __slots__ = ("combine", "finish", "identity", "loops", "short", "transform")
 
     def __init__(
         self,
@@ -184,6 +184,7 @@ class Reduction:
         self.transform = transform
         self.finish = finish
         self.loops: dict[Any, Loop] = {}
+        self.short: dict[tuple[Dtype, Dtype], Loop] = {}  # of those, for all elements at once
 
     def loop(
         self,
@@ -222,8 +223,11 @@ class Reduction:
         if scale is None:
             scale = _unused[dtype]
         if len(axes) == x.ndim and x.size <= ROW_LIMIT and x.flags.forc:
+            loop = self.short.get((x.dtype, dtype))
+            if loop is None:
+                loop = self.short[x.dtype, dtype] = self.loop(x.dtype, dtype)
             out = np.empty((), dtype)
-            self.loop(x.dtype, dtype).ufunc(x.ravel("K"), centre, scale, out)
+            loop.ufunc(x if x.ndim == 1 else x.ravel("K"), centre, scale, out)
             if not keepdims:
                 return out
         elif len(axes) == 1 and x.size <= LIMIT:

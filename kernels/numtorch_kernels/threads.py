@@ -122,12 +122,19 @@ def judge(started: float, expected: float) -> None:
         _Backoff.pause = SHORTEST_PAUSE
 
 
+def may_enter() -> bool:
+    """Whether code may enter the region without :func:`admission`."""
+    if _State.forked:
+        return False
+    region_address()
+    return not _State.exclusive
+
+
 def free() -> int:
     """How many threads code may ask for that enters the region without :func:`admission`."""
-    if _State.wanted == 1 or _State.forked or perf_counter() < _Backoff.until:
+    if _State.wanted == 1 or perf_counter() < _Backoff.until or not may_enter():
         return 1
-    region_address()
-    return 1 if _State.exclusive else _State.wanted
+    return _State.wanted
 
 
 @contextmanager

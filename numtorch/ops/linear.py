@@ -11,6 +11,7 @@ from numtorch_kernels.matmul import matmul as product
 
 from ..size import Size
 from ..tensor import Tensor
+from .apply import apply
 from .signature import must_be_tensor
 from .table import Op, op, register_rows
 from .views import expanded_size
@@ -32,19 +33,16 @@ def _same_dtype(a: Array, b: Array) -> None:
 
 
 def _mm(x: Array, mat2: Array) -> Array:
+    if x.ndim == 2 == mat2.ndim and x.shape[1] == mat2.shape[0]:
+        if x.dtype != mat2.dtype or x.dtype.kind == "b":
+            _same_dtype(x, mat2)
+        return product(x, mat2)
     for name, matrix in (("self", x), ("mat2", mat2)):
         if matrix.ndim != 2:
             raise RuntimeError(f"{name} must be a matrix")
-    _check_inner(x, mat2)
-    _same_dtype(x, mat2)
-    return product(x, mat2)
-
-
-def _check_inner(a: Array, b: Array) -> None:
-    if a.shape[-1] != b.shape[-2]:
-        raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({_sizes(a)} and {_sizes(b)})"
-        )
+    raise RuntimeError(
+        f"mat1 and mat2 shapes cannot be multiplied ({_sizes(x)} and {_sizes(mat2)})"
+    )
 
 
 def _mv(x: Array, vec: Array) -> Array:
@@ -280,7 +278,11 @@ baddbmm = op(
 
 def _operator(self: Tensor, other: Any) -> Any:
     """``self @ other``."""
-    return matmul(self, other) if isinstance(other, Tensor) else NotImplemented
+    if not isinstance(other, Tensor):
+        return NotImplemented
+    if self._array.ndim == 2 == other._array.ndim:
+        return apply(mm, (self, other))
+    return matmul(self, other)
 
 
 def _reflected(self: Tensor, other: Any) -> Any:

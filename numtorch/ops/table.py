@@ -91,6 +91,7 @@ class Op:
         self.parameters = Parameters(forward)
         self.names = self.parameters.names
         self.defaults = self.parameters.defaults
+        self._plain = -1 if self.parameters.gathers else self.parameters.positional
         self.differentiable = [self.names.index(name) for name in rules]
         self._recipes: dict[Any, Recipe] = {}
         self.function: Callable[..., Any]
@@ -123,7 +124,11 @@ class Op:
         """The result for these arguments, as ndarrays."""
         if self.check is not None:
             self.check(*arguments)
-        return self.call([_array_of(x) for x in arguments])
+        values = [
+            x._array if isinstance(x, Tensor) else x if x.__class__ in _PLAIN else _array_of(x)
+            for x in arguments
+        ]
+        return self._forward(*values) if len(values) <= self._plain else self.call(values)
 
     def call(self, values: list[Any]) -> Any:
         """The forward of ndarrays, given in the order of its parameters."""
@@ -254,6 +259,9 @@ def _flat(results: list[Any]) -> list[Tensor | None]:
         else:
             flat.append(result)
     return flat
+
+
+_PLAIN = frozenset({int, float, bool, str, type(None)})
 
 
 def _array_of(x: Any) -> Any:

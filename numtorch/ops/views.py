@@ -27,9 +27,10 @@ class ViewOp(Op):
 
     def attach(self, source: Tensor, results: Sequence[Tensor]) -> None:
         """Notes on each result what it is a view of."""
-        base = source if source._view is None else source._view.base
-        counter = source._shared_version()
-        kind = "" if source._view is None else source._view.kind
+        view, counter = source._view, source._version_counter
+        base, kind = (source, "") if view is None else (view.base, view.kind)
+        if counter is None:
+            counter = source._shared_version()
         if not kind and len(results) > 1:
             kind = "multiple"
         if not mode.recording and not mode.inference:
@@ -240,6 +241,11 @@ def infer_size(shape: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def _view(x: Array, *shape: Any) -> Array:
+    if x.size and x.flags.c_contiguous and all(n.__class__ is int and n > 0 for n in shape):
+        try:
+            return x.reshape(shape)
+        except ValueError:
+            pass  # what does not fit gets its error below
     if shape and isinstance(shape[0], dtype):
         return _reinterpreted(x, shape[0])
     sizes = infer_size(shape, x.size)
@@ -371,6 +377,8 @@ def _expand(x: Array, *size: int) -> Array:
 def _select(x: Array, dim: int, index: int) -> Array:
     if not x.ndim:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    if dim == 0 and index.__class__ is int and 0 <= index < x.shape[0]:
+        return x[index, ...]
     axis, index = normalized_dim(dim, x.ndim), int(index)
     size = x.shape[axis]
     if not -size <= index < size:
