@@ -20,7 +20,7 @@ from .build import REGION, Loop, MachineCode, task
 from .costs import WORTH, element_cost
 from .deferral import deferring
 from .intrinsics import address_of, call_loop, call_region, helper, int64_at, offset, words
-from .layout import broadcast_strides, merge
+from .layout import SHORT, broadcast_strides, merge
 from .objects import (
     ALIGNED,
     CONTIGUOUS,
@@ -99,13 +99,15 @@ def is_usable(array, record, head):
 
 
 @helper
-def share_out(descriptor, t, size, tasks, unit):
-    """Has all threads run the loop over ``size`` elements, in chunks of whole units."""
-    share = (size + tasks - 1) // tasks
-    length = min(size, (share + unit - 1) // unit * unit)
+def share_out(descriptor, t, size, rows, tasks, unit):
+    """Has all threads run the loop over rows of ``size`` elements; one is cut into whole units."""
+    length = size
+    if rows == 1:
+        share = (size + tasks - 1) // tasks
+        length = min(size, (share + unit - 1) // unit * unit)
     descriptor[_LOOP], descriptor[_OPERANDS], descriptor[_TASKS] = t[_ADDRESS], t[_COUNT], tasks
-    descriptor[_ROWS], descriptor[_SEGMENTS], descriptor[_LENGTH] = 1, -(-size // length), length
-    descriptor[_INNER], descriptor[_DEPTH] = size, 0
+    descriptor[_ROWS], descriptor[_SEGMENTS] = rows, -(-size // length)
+    descriptor[_LENGTH], descriptor[_INNER], descriptor[_DEPTH] = length, size, min(rows - 1, 1)
     descriptor[_CORES], descriptor[_CORE_STEPS] = t[_SIZES], t[_ALL_STEPS]
     call_region(t[_REGION], t[_CHUNK], address_of(descriptor), tasks)
 
@@ -136,39 +138,54 @@ def run_adjacent(template: int, tasks: int, arrays: int) -> int:
             step = 0
         entry = offset(descriptor, _HEADER + 2 * k)
         entry[0], entry[1] = array[DATA], step
-    share_out(descriptor, t, size, tasks, _LANES)
+    share_out(descriptor, t, size, 1, tasks, _LANES)
     return 0
 
 
 def run_rows(template: int, tasks: int, unit: int, arrays: int) -> int:
-    """Runs any loop over a tuple of arrays with one outer dimension or none; see `run_adjacent`."""
+    """Runs any loop over a tuple of arrays with at most one outer dimension; see `run_adjacent`.
+
+    Or with two, if that of the result are many long rows without gaps.
+    """
     t = int64_at(template)
     head, operands = t[_OBJECT], t[_COUNT]
     items = int64_at(arrays + t[_ITEMS])
     descriptor = words()
     core_sizes = offset(descriptor, _HEADER)
     core_steps = offset(core_sizes, t[_SIZES])
-    table = offset(core_steps, t[_ALL_STEPS])
-    size = 0
+    size, rows, depth = 0, 1, 0
     for k in range(operands - 1, -1, -1):
         array, record = int64_at(items[k] + head), offset(t, _TEMPLATE + _RECORD * k)
         shape, strides = int64_at(array[SHAPE]), int64_at(array[STRIDES])
-        outer, step = (array[NDIM] & 0xFFFFFFFF) - record[_OWN], 0
+        outer = (array[NDIM] & 0xFFFFFFFF) - record[_OWN]
         if k == operands - 1:
-            if outer != 1:
+            if outer < 1 or outer > 2:
                 return 1
-            size = shape[0]
-        if outer < 0 or outer > 1 or not is_usable(array, record, head):
+            size, depth = shape[outer - 1], outer - 1
+            if depth == 1:
+                rows = shape[0]
+                if rows < 4 * tasks or size < SHORT or (array[FLAGS] & CONTIGUOUS) == 0:
+                    return 1
+        if outer < 0 or outer > depth + 1 or not is_usable(array, record, head):
             return 1
-        if outer == 1 and shape[0] == size:
-            step = strides[0]
-        elif outer == 1 and shape[0] != 1:
+        entry = offset(core_steps, t[_ALL_STEPS] + depth + (depth + 2) * k)
+        entry[0], entry[depth + 1] = array[DATA], 0
+        if outer > 0 and shape[outer - 1] == size:
+            entry[depth + 1] = strides[outer - 1]
+        elif outer > 0 and shape[outer - 1] != 1:
             return 1
+        if depth == 1:
+            entry[1] = 0
+            if outer == 2 and shape[0] == rows:
+                entry[1] = strides[0]
+            elif outer == 2 and shape[0] != 1:
+                return 1
         for j in range(record[_OWN]):
             core_sizes[record[_FIRST_SIZE + j]] = shape[outer + j]
             core_steps[record[_FIRST_STEP] + j] = strides[outer + j]
-        table[2 * k], table[2 * k + 1] = array[DATA], step
-    share_out(descriptor, t, size, tasks, unit)
+    if depth == 1:
+        core_steps[t[_ALL_STEPS]] = rows
+    share_out(descriptor, t, size, rows, tasks, unit)
     return 0
 
 
@@ -303,14 +320,23 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LA
         return
     if loop.expressions is not None and drive_adjacent(loop, operands):
         return
+    drive_strided(loop, operands, work, unit)
+
+
+def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int = _LANES) -> None:
+    """Runs a loop on several threads, over operands of which outputs can be written in place."""
     cost = work * _cost(loop)
     tasks = min(threads.concurrency(), -int(-2 * cost // WORTH))
-    free = loop.expressions is None and threads.may_enter() and objects.are_as_expected()
-    if free and _rows_entry()(_known(loop).address, tasks, unit, operands) == 0:
-        return
     expected = 0.0
     if loop.expressions is not None:
         expected = max(cost, _BYTE * sum(x.nbytes for x in operands)) / tasks
+    free = threads.free() > 1 if expected else threads.may_enter()
+    if free and objects.are_as_expected():
+        started = perf_counter()
+        if _rows_entry()(_known(loop).address, tasks, unit, operands) == 0:
+            if expected:
+                threads.judge(started, 1e-9 * expected)
+            return
     threads.parallel_for(
         task(_run_chunk), _descriptor(loop, operands, tasks, unit), tasks, expected
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import numpy as np
 from . import arithmetic, bits, intrinsics, memory, scalar
 from .build import LOOP, Loop, MachineCode, Written
 from .deferral import deferring
-from .drive import drive, drive_adjacent, is_worth
+from .drive import drive, drive_adjacent, drive_strided, is_worth
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
-from .layout import aligned, result, with_long_rows
+from .layout import SHORT, aligned, result, with_long_rows
 
 Array = np.ndarray[Any, Any]
 Dtypes = tuple[np.dtype[Any], ...]
@@ -287,7 +288,32 @@ def _drive(loop: Loop, inputs: Sequence[Array], outputs: Sequence[Array]) -> Non
         return
     readable = [aligned(x) for x in arrays]
     for operands in with_long_rows([*readable, *outputs]):
-        drive(loop, *operands)
+        rows = _along_rows(loop, operands)
+        if rows is loop:
+            drive(loop, *operands)
+        else:
+            drive_strided(rows, tuple(operands), operands[-1].size)
+
+
+def _along_rows(loop: Loop, operands: Sequence[Array]) -> Loop:
+    """A quicker loop, if along the last axis each operand is adjacent or has one value."""
+    out, width = operands[-1], operands[-1].shape[-1]
+    if loop.outputs > 1 or width < SHORT or not out.flags.c_contiguous:
+        return loop
+    scalars = []
+    for i, x in enumerate(operands[:-1]):
+        if not x.ndim or x.shape[-1] == 1 or not x.strides[-1]:
+            scalars.append(i)
+        elif x.strides[-1] != x.itemsize:
+            return loop
+    able = out.flags.writeable and is_worth(loop, out.size)
+    return _of_rows(loop, frozenset(scalars)) if able else loop
+
+
+@cache
+def _of_rows(loop: Loop, scalars: frozenset[int]) -> Loop:
+    assert loop.expressions is not None
+    return adjacent_loop_of(loop.expressions, loop.dtypes[: loop.inputs], scalars)
 
 
 def _same(x: Array, out: Array) -> bool:

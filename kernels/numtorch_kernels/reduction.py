@@ -17,7 +17,7 @@ import numpy as np
 
 from . import memory
 from .build import Loop, gufunc
-from .drive import drive
+from .drive import GRAIN, drive
 from .intrinsics import BLOCK, Helper, block_of, buffer, cast, helper, levels, offset, zero
 from .layout import aligned
 
@@ -30,7 +30,7 @@ ROW_BLOCK = 1024  # elements of a row that are combined in turn, by the lanes th
 LANES = 64  # what they are no more than: left-over elements are combined by themselves
 COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at once
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
-ROW_LIMIT = 4 * LIMIT  # up to this length of a row, one stage costs less than two
+ROW_LIMIT = 16 * LIMIT  # up to this length of a row, one stage costs less than two
 
 
 def reassociable(function: Callable[..., Any]) -> Helper:
@@ -230,7 +230,7 @@ class Reduction:
             loop.ufunc(x if x.ndim == 1 else x.ravel("K"), centre, scale, out)
             if not keepdims:
                 return out
-        elif len(axes) == 1 and x.size <= LIMIT:
+        elif len(axes) == 1 and x.size < GRAIN and x.shape[axes[0]] <= LIMIT:
             view = last_axis(x, axes[0])
             kernel = rows if along_rows(view) else columns
             out = np.empty(view.shape[:-1], dtype)
