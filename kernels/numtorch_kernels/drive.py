@@ -287,7 +287,7 @@ def _core_layout(loop: Loop, operands: tuple[Array, ...]) -> tuple[list[int], li
     return list(sizes.values()), steps
 
 
-def _writable(output: Array) -> bool:
+def is_writable(output: Array) -> bool:
     """Whether loops can write in place; if not, NumPy copies, or raises."""
     flags = output.flags
     return flags.writeable and flags.aligned and output.dtype.isnative
@@ -315,7 +315,7 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LA
     if work is None:
         work = max(operand.size for operand in operands)
     outputs = operands[loop.inputs :]
-    if not is_worth(loop, work) or not operands[-1].size or not all(map(_writable, outputs)):
+    if not is_worth(loop, work) or not operands[-1].size or not all(map(is_writable, outputs)):
         loop.ufunc(*operands)
         return
     if loop.expressions is not None and drive_adjacent(loop, operands):

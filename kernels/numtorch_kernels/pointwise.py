@@ -12,7 +12,7 @@ import numpy as np
 from . import arithmetic, bits, intrinsics, memory, scalar
 from .build import LOOP, Loop, MachineCode, Written
 from .deferral import deferring
-from .drive import drive, drive_adjacent, drive_strided, is_worth
+from .drive import drive, drive_adjacent, drive_strided, is_worth, is_writable
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
 from .layout import SHORT, aligned, result, with_long_rows
 
@@ -306,7 +306,7 @@ def _along_rows(loop: Loop, operands: Sequence[Array]) -> Loop:
             scalars.append(i)
         elif x.strides[-1] != x.itemsize:
             return loop
-    able = out.flags.writeable and is_worth(loop, out.size)
+    able = is_writable(out) and is_worth(loop, out.size)
     return _of_rows(loop, frozenset(scalars)) if able else loop
 
 
