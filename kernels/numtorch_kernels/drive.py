@@ -247,10 +247,10 @@ def drive_adjacent(loop: Loop, arrays: tuple[Array, ...]) -> bool:
     cost = element_cost(loop) * size
     if cost < WORTH or (workers := threads.free()) < 2 or not objects.are_as_expected():
         return False
-    known = _known(loop)
+    known, enter = _known(loop), _adjacent_entry()
     tasks = min(workers, -int(-2 * cost // WORTH))
-    started = perf_counter()
-    if _adjacent_entry()(known.address, tasks, arrays):
+    started = perf_counter()  # when all is compiled
+    if enter(known.address, tasks, arrays):
         return False
     threads.judge(started, known.expected * size / tasks)
     return True
@@ -332,8 +332,9 @@ def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int 
         expected = max(cost, _BYTE * sum(x.nbytes for x in operands)) / tasks
     free = threads.free() > 1 if expected else threads.may_enter()
     if free and objects.are_as_expected():
+        known, enter = _known(loop), _rows_entry()
         started = perf_counter()
-        if _rows_entry()(_known(loop).address, tasks, unit, operands) == 0:
+        if enter(known.address, tasks, unit, operands) == 0:
             if expected:
                 threads.judge(started, 1e-9 * expected)
             return

@@ -296,9 +296,11 @@ def _drive(loop: Loop, inputs: Sequence[Array], outputs: Sequence[Array]) -> Non
 
 
 def _along_rows(loop: Loop, operands: Sequence[Array]) -> Loop:
-    """A quicker loop, if along the last axis each operand is adjacent or has one value."""
+    """A quicker loop, if along the last axis, but not throughout, operands are adjacent or one."""
     out, width = operands[-1], operands[-1].shape[-1]
     if loop.outputs > 1 or width < SHORT or not out.flags.c_contiguous:
+        return loop
+    if all(x.size == 1 or (x.size == out.size and x.flags.c_contiguous) for x in operands):
         return loop
     scalars = []
     for i, x in enumerate(operands[:-1]):
