@@ -92,8 +92,7 @@ _RECORD = _FIRST_SIZE + 3
 @helper
 def is_usable(array, record, head):
     """Whether an array is of the dtype that a record says, and can be read or written in place."""
-    written = ALIGNED | WRITEABLE
-    needed = ALIGNED if record[_ITEM] > 0 else written
+    needed = ALIGNED if record[_ITEM] > 0 else ALIGNED | WRITEABLE
     kind = int64_at(array[DESCRIPTION] + head)[KIND_WORD] & KIND_MASK
     return (array[FLAGS] & needed) == needed and kind == record[_KIND]
 

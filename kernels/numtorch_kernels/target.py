@@ -204,8 +204,8 @@ class Lowering(compiler_machinery.LoweringPass):  # type: ignore[misc]
 
     def run_pass(self, state: Any) -> bool:
         """Lowers the function, and makes it known to those that call it."""
-        context, flags = state.targetctx, state.flags
-        library = state.library or context.codegen().create_library(state.func_id.func_qualname)
+        context, flags, name = state.targetctx, state.flags, state.func_id.func_qualname
+        library = state["library"] or context.codegen().create_library(name)
         description = PythonFunctionDescriptor.from_specialized_function(
             state.func_ir,
             state.typemap,
