@@ -15,7 +15,7 @@ from .dtype import DTYPES, TENSOR_TYPES, dtype, get_default_dtype, to_dtype
 from .ops.apply import scalar_type
 from .ops.conversion import cast, check_device
 from .size import Size
-from .tensor import Tensor, wrap
+from .tensor import Tensor, blank, wrap
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +40,7 @@ def _legacy(
 
 
 def _construct(cls: type[Tensor], *args: Any, device: Any = None) -> Tensor:
-    result = object.__new__(cls)
+    result = blank(cls)
     result._array, result.dtype = _legacy(get_default_dtype(), args, True, device)
     return result
 

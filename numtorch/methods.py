@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from numtorch_kernels import holders
+
 from . import creation, legacy, random
 from .autograd import calls
+from .autograd.mode import mode
+from .dtype import DTYPES
 from .ops import METHODS
 from .ops.apply import apply, apply_inplace
 from .ops.table import TABLE
 from .ops.views import refresh_view
-from .tensor import Tensor, wrap
+from .tensor import Tensor, Version, View, wrap
 
 _NUMBERS = (Tensor, int, float, np.generic)
 
@@ -27,7 +31,7 @@ def _binary(name: str) -> Callable[[Tensor, Any], Any]:
             return apply(row, (self, other))
         return NotImplemented
 
-    return operator
+    return row.entry(operator)
 
 
 def _reflected(name: str) -> Callable[[Tensor, Any], Any]:
@@ -39,7 +43,7 @@ def _reflected(name: str) -> Callable[[Tensor, Any], Any]:
             return apply(row, (other, self))
         return NotImplemented
 
-    return operator
+    return row.entry(operator, swapped=True)
 
 
 def _inplace(name: str) -> Callable[[Tensor, Any], Any]:
@@ -50,12 +54,12 @@ def _inplace(name: str) -> Callable[[Tensor, Any], Any]:
             return apply_inplace(row, (self, other))
         return NotImplemented
 
-    return operator
+    return row.entry(operator, inplace=True)
 
 
 def _unary(name: str) -> Callable[[Tensor], Any]:
     row = TABLE[name]
-    return lambda self: apply(row, (self,))
+    return row.entry(lambda self: apply(row, (self,)))
 
 
 OPERATORS = {
@@ -112,3 +116,5 @@ def attach() -> None:
     Tensor._refresh_view = refresh_view  # type: ignore[attr-defined]
     Tensor.__primitive__ = _primitive  # type: ignore[attr-defined]
     _attach_operators()
+    kinds = [(each.numpy, each) for each in DTYPES]
+    holders.describe(Tensor, View, Version, kinds, mode)

@@ -48,19 +48,25 @@ class View:
         self.number = number  # the version at which the view's grad_fn was made
 
 
-class Tensor:
+class _Fields:
+    """What every tensor has, at places that compiled code knows; see :func:`blank`."""
+
+    __slots__ = ("_array", "_needs_grad", "_version_counter", "_view", "dtype")
+    _array: Array
+    dtype: dtype
+    _needs_grad: bool  # what requires_grad says
+    _view: View | None
+    _version_counter: Version | None  # None: never changed in place, no views
+
+
+class Tensor(_Fields):
     """A multi-dimensional array of one dtype that can record how it was computed."""
 
     # Defaults of the attributes that few tensors set; the class holds them so that making a tensor
-    # costs two assignments.
-    _array: Array
-    dtype: dtype
-    _needs_grad: bool = False  # what requires_grad says
+    # costs five assignments.
     _node: Any = None  # what computed it (grad_fn); None of a leaf
     _output: int = 0  # which output of that node
     _grad: Tensor | None = None
-    _version_counter: Version | None = None  # None: never changed in place, no views
-    _view: View | None = None
     _hooks: dict[int, Callable[..., Any]] | None = None  # of a leaf; a node keeps its own
     _accumulated_hooks: dict[int, Callable[..., Any]] | None = None
     _retains_grad: bool = False
@@ -416,7 +422,7 @@ class Tensor:
         if id(self) in memo:
             return memo[id(self)]
         settle()
-        result = object.__new__(type(self))
+        result = blank(type(self))
         memo[id(self)] = result
         result._array = self._array.copy(order="K")
         result.dtype = self.dtype
@@ -437,7 +443,7 @@ class Tensor:
 
 def _rebuild(cls: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
     """A tensor from its pickle."""
-    result = object.__new__(cls)
+    result = blank(cls)
     result._array = array
     result.dtype = from_numpy_dtype(array.dtype)
     result._needs_grad = requires_grad
@@ -469,20 +475,29 @@ _BY_NUMPY = {each.numpy: each for each in DTYPES}
 _new = object.__new__
 
 
+def blank(cls: type[Tensor]) -> Any:
+    """A tensor of a class that has yet to be given its array and dtype."""
+    result = _new(cls)
+    result._needs_grad = False
+    result._view = result._version_counter = None
+    return result
+
+
 def wrap(array: Array, kind: dtype) -> Tensor:
     """A tensor of an ndarray's memory."""
     result = _new(Tensor)
     result._array = array
     result.dtype = kind
+    result._needs_grad = False
+    result._view = result._version_counter = None
     return result
 
 
 def wrap_array(array: Any) -> Tensor:
     """A tensor of an ndarray (or NumPy scalar) whose dtype is one of ours."""
-    result = _new(Tensor)
-    result._array = array if isinstance(array, np.ndarray) else np.asarray(array)
-    result.dtype = _BY_NUMPY[array.dtype]
-    return result
+    return wrap(
+        array if isinstance(array, np.ndarray) else np.asarray(array), _BY_NUMPY[array.dtype]
+    )
 
 
 def normalized_dim(dim: int, ndim: int) -> int:

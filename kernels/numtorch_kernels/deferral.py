@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .build import Loop, made_ufunc, replace_ufuncs
+from .holders import set_busy
 
 Array = np.ndarray[Any, Any]
 
@@ -100,11 +101,13 @@ def deferred_to(queue: Queue) -> Iterator[bool]:
         return
     try:
         _Current.queue, _Current.thread = queue, get_ident()
+        set_busy(True)
         replace_ufuncs(_ufunc)
         yield True
     finally:
         replace_ufuncs(None)
         _Current.queue = None
+        set_busy(False)
         _Current.lock.release()
 
 

@@ -97,11 +97,11 @@ def recording_to(recorder: Recorder) -> Iterator[bool]:
             yield False
             return
         _active.append(recorder)
-        Hook.trace = _compute
+        outer, Hook.trace = Hook.trace, _compute
         try:
             yield True
         finally:
-            Hook.trace = None
+            Hook.trace = outer
             _active.pop()
 
 

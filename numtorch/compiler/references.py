@@ -106,7 +106,7 @@ def held_by_graph(results: Sequence[Tensor], first_node: int) -> dict[int, int]:
         _collect_saved(node.saved, tensors, uses, held)
     for key, count in _references(tensors).items():
         if count == _OWN + uses[key]:
-            array = tensors[key].__dict__["_array"]
+            array = tensors[key]._array
             held[id(array)] = held.get(id(array), 0) + 1
     return held
 

@@ -30,7 +30,6 @@ _OPAQUE = (types.ModuleType, type, types.BuiltinFunctionType)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _OUTSIDE = frozenset({"print", "input", "open", "breakpoint"})
 _CLOCKS = frozenset({"time", "datetime"})
-_LEAST = ("_array", "dtype")  # attributes that every tensor has
 _LIBRARIES = {
     "torch",
     "numtorch",
@@ -148,8 +147,8 @@ class Sources:
         source = Source(value, name)
         self.tensors.append(source)
         conditions = [f"{name}.__class__ is {self.bind(type(value))}"]
-        if len(vars(value)) == len(_LEAST):  # the quickest way to tell that nothing else is set
-            conditions.append(f"len({name}.__dict__) == {len(_LEAST)}")
+        if not (value._needs_grad or value._view or vars(value)):
+            conditions.append(f"not ({name}._needs_grad or {name}._view or {name}.__dict__)")
         else:
             conditions += _conditions(value, name)
         self.checks.append(f"if not ({' and '.join(conditions)}): return None")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import get_default_dtype
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, blank, wrap
 
 
 class Parameter(Tensor):
@@ -52,7 +52,7 @@ def _shared(cls: type[Tensor], data: Any) -> Any:
     source = wrap(np.empty(0, get_default_dtype().numpy), get_default_dtype())
     if data is not None:
         source = data.detach()
-    result = object.__new__(cls)
+    result = blank(cls)
     result._array, result.dtype = source._array, source.dtype
     result._version_counter = source._version_counter
     return result

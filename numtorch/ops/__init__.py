@@ -64,4 +64,4 @@ def _gathered(name: str) -> dict[str, Callable[..., Any]]:
 
 ROWS = {name: row.function for name, row in TABLE.items() if name[0] != "_"}
 FUNCTIONS = ROWS | _gathered("FUNCTIONS")
-METHODS = ROWS | _gathered("METHODS")
+METHODS = {name: TABLE[name].method for name in ROWS} | _gathered("METHODS")

@@ -31,15 +31,12 @@ _NAMES = {
     },
 }
 
-FUNCTIONS = {
-    alias: getattr(family, name).function
+_ROWS = {
+    alias: getattr(family, name)
     for family, names in _NAMES.items()
     for name, aliases in names.items()
     for alias in aliases.split()
 }
-METHODS = FUNCTIONS | {
-    alias + "_": getattr(family, name).inplace
-    for family, names in _NAMES.items()
-    for name, aliases in names.items()
-    for alias in aliases.split()
-}
+FUNCTIONS = {alias: row.function for alias, row in _ROWS.items()}
+METHODS = {alias: row.method for alias, row in _ROWS.items()}
+METHODS |= {alias + "_": row.inplace for alias, row in _ROWS.items()}

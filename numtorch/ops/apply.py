@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numtorch_kernels import copying
+from numtorch_kernels.callables import Patience
 
 from ..autograd.graph import Grads, Node, edge_of
 from ..autograd.inplace import alias, check_inplace, rebase
@@ -22,10 +23,23 @@ from ..tensor import Tensor, wrap_array
 Array = np.ndarray[Any, Any]
 
 
-class Hook:
-    """Where :mod:`numtorch.compile` sees every operation: what computes a row's results."""
+def _wait_for_compiled_calls(op: Any, arguments: tuple[Any, ...]) -> Any:
+    """Computes a row's results through Python, until that was done often enough."""
+    if _patience.is_over() and Hook.trace is _wait_for_compiled_calls:
+        Hook.trace = None
+    return op.compute(arguments)
 
-    trace: ClassVar[Callable[..., Any] | None] = None
+
+class Hook:
+    """Where every operation that Python computes is seen: what computes a row's results.
+
+    :mod:`numtorch.compile` puts itself here.
+    """
+
+    trace: ClassVar[Callable[..., Any] | None] = _wait_for_compiled_calls
+
+
+_patience = Patience()
 
 
 def apply(op: Any, arguments: tuple[Any, ...], out: Any = None) -> Any:
@@ -36,6 +50,11 @@ def apply(op: Any, arguments: tuple[Any, ...], out: Any = None) -> Any:
     if out is not None:
         return _apply_out(op, arguments, out)
     result = op.compute(arguments) if Hook.trace is None else Hook.trace(op, arguments)
+    return finish(op, arguments, result)
+
+
+def finish(op: Any, arguments: tuple[Any, ...], result: Any) -> Any:
+    """The result of a call, recorded if gradients are wanted."""
     if result.__class__ is tuple:
         results = result
         if mode.recording and op.rules and any_needs_grad(arguments):

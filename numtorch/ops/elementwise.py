@@ -9,7 +9,10 @@ import numpy as np
 
 from numtorch_kernels import reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.callables import Calls
+from numtorch_kernels.calls import PointwiseCalls
 from numtorch_kernels.costs import WORTH, element_cost
+from numtorch_kernels.deferral import deferring
 from numtorch_kernels.drive import drive_adjacent
 from numtorch_kernels.expression import Expr, cast, symbol
 from numtorch_kernels.memory import SMALLEST
@@ -103,6 +106,16 @@ class PointwiseOp(Op):
         self._plans: dict[Any, Plan] = {}
         self._short: dict[Any, Plan] = {}  # by the dtypes of one or two operands alone
 
+    def make_calls(self) -> Calls | None:
+        """What answers the calls for which there is a plan."""
+        if self.arity > 2:
+            return None
+        return PointwiseCalls(self.arity, self._note if self.rules else None)
+
+    def entry(self, function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+        """What callers get for one of the row's functions."""
+        return function if self.calls is None else self.calls.entry(function, **options)
+
     # ------------------------------------------------------------------ forward
 
     def compute(self, arguments: tuple[Any, ...]) -> Any:
@@ -165,6 +178,9 @@ class PointwiseOp(Op):
             plan.ufunc = plan.loop.ufunc
             plan.serial = int(WORTH / element_cost(plan.loop))
             plan.limit = min(plan.serial, SMALLEST // plan.loop.dtypes[-1].itemsize)
+            if isinstance(self.calls, PointwiseCalls):
+                kinds = key if len(arguments) == 2 else (key,)
+                self.calls.add_plan(kinds, plan.loop, plan.dtype, plan.limit)
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as an ndarray."""
@@ -182,7 +198,7 @@ class PointwiseOp(Op):
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Computes the result into a tensor's memory, without a copy of its own."""
-        if len(arguments) == 2 and Hook.trace is None and self._change(*arguments, target):
+        if len(arguments) == 2 and not deferring() and self._change(*arguments, target):
             return
         plan = self._plan(arguments)
         arrays = [

@@ -21,17 +21,15 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import copying, layout
+from numtorch_kernels.callables import Calls
+from numtorch_kernels.forwardcalls import ForwardCalls
 
 from ..autograd.graph import Grads
+from ..autograd.mode import mode
 from ..size import Size
 from ..tensor import Tensor, wrap_array
-from .apply import (
-    OpNode,
-    check_castable,
-    refuse_overlap,
-    write,
-)
-from .signature import Parameters, make_functions
+from .apply import OpNode, check_castable, finish, record, refuse_overlap, write
+from .signature import EMPTY, Parameters, make_functions
 
 Array = np.ndarray[Any, Any]
 Rule = Callable[..., Any]
@@ -94,7 +92,9 @@ class Op:
         self._plain = -1 if self.parameters.gathers else self.parameters.positional
         self.differentiable = [self.names.index(name) for name in rules]
         self._recipes: dict[Any, Recipe] = {}
+        self.calls: Calls | None = None
         self.function: Callable[..., Any]
+        self.method: Callable[..., Any]
         self.inplace: Callable[..., Any]
 
     def make_optional(self, position: int) -> None:
@@ -109,7 +109,55 @@ class Op:
     def take_name(self, name: str) -> None:
         """Takes a name, and makes the functions of that name."""
         self.name = name
-        self.function, self.inplace = make_functions(self, name)
+        function, twin = make_functions(self, name)
+        self.calls = self.make_calls()
+        self.function = self.entry(function, is_method=False)
+        self.method, self.inplace = self.entry(function), self.entry(twin, inplace=True)
+
+    def make_calls(self) -> Calls | None:
+        """What answers simple calls of the row's functions without Python, if there is something.
+
+        That calls the forward, unless a class does something else for a result.
+        """
+        own = type(self)
+        if self.check is not None or (own.compute, own.forward) != (Op.compute, Op.forward):
+            return None
+        first = self.parameters.positional
+        return ForwardCalls(
+            self._forward,
+            least=sum(default is EMPTY for default in self.defaults[:first]),
+            most=None if self.parameters.gathers else first,
+            sizes_from=first if self.parameters.gathers else None,
+            finish=self._finish,
+            record=self._note if self.rules else None,
+            attach=None if self.attach is None else self._attach_one,
+        )
+
+    def entry(
+        self, function: Callable[..., Any], *, inplace: bool = False, **options: bool
+    ) -> Callable[..., Any]:
+        """What callers get for one of the row's functions."""
+        return function if self.calls is None or inplace else self.calls.entry(function, **options)
+
+    def _gathered(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments in the order of the parameters, the last of which may take all the rest."""
+        if not self.parameters.gathers:
+            return arguments
+        first = self.parameters.positional
+        return (*arguments[:first], arguments[first:])
+
+    def _note(self, *call: Any) -> None:
+        """Records a call, given its arguments and its result."""
+        if mode.recording:
+            record(self, self._gathered(call[:-1]), call[-1:])
+
+    def _attach_one(self, source: Tensor, result: Tensor) -> None:
+        assert self.attach is not None
+        self.attach(source, (result,))
+
+    def _finish(self, values: Any, *arguments: Any) -> Any:
+        """The result of a call, given what the forward gave."""
+        return finish(self, self._gathered(arguments), wrapped(values))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The row's function, called."""
@@ -142,10 +190,7 @@ class Op:
 
     def compute(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as a tensor or a tuple of them."""
-        values = self.forward(arguments)
-        if values.__class__ is tuple:
-            return tuple([wrap_array(value) for value in values])
-        return wrap_array(values)
+        return wrapped(self.forward(arguments))
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Computes the result into a tensor's memory."""
@@ -211,6 +256,13 @@ class Op:
         for bit, rule, needs in node.recipe.rules:
             results[bit] = rule(*[known[name] for name in needs])
         return _flat(results)
+
+
+def wrapped(values: Any) -> Any:
+    """A tensor of what a forward gave, or a tuple of them."""
+    if values.__class__ is tuple:
+        return tuple([wrap_array(value) for value in values])
+    return wrap_array(values)
 
 
 class Update(Op):

@@ -1,0 +1,113 @@
+"""Functions whose calls compiled code answers, once that is worth its compilation.
+
+A row of operations has several: a function, a method, operators. What they share is written into
+words that compiled code reads; each of them has words of its own for how it differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from threading import Thread
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import types
+
+from . import diskcache, holders, objects, pythontypes
+from .build import MachineCode
+from .holders import HEAD
+
+# Words of a callable object, after those of Python: its row, and how it differs from it.
+ROW, SWAPPED, INPLACE = range(1, 4)
+OWN = HEAD + pythontypes.PLACE // 8  # where they begin
+FUNCTION = HEAD  # the word with the Python function of a callable object
+
+# Words of a row: the table, how many operands, what notes a call for gradients, plans; the others
+# are its kind's.
+TABLE, ARITY, RECORD, PLANS = range(4)
+_ROW_WORDS = 12
+
+GIVEN = (1 << 63) - 1  # the bits of an argument count that are the count
+_LOOK_AT = 64  # calls, before which not even loading is worth it
+_PATIENCE = 5000  # calls through Python before compiled calls are worth seconds of compilation
+
+
+@cache
+def _machine_code(function: Callable[..., int]) -> MachineCode:
+    return MachineCode(function, (types.intp,) * 4, result=types.intp)
+
+
+class Calls:
+    """The callables of a row, and what is known of their calls.
+
+    ``record`` is called with the operands and the result where one of the operands needs gradients.
+    """
+
+    code: ClassVar[Callable[..., int]]  # CPython's "vectorcall" function of the callables
+
+    def __init__(self, arity: int, record: Callable[..., None] | None) -> None:
+        self.words = np.zeros(_ROW_WORDS, np.int64)
+        self.words[TABLE], self.words[ARITY] = holders.table.ctypes.data, arity
+        self.words[RECORD] = 0 if record is None else id(record)
+        self._kept: list[Any] = [record]
+        self._callables: list[Any] = []
+        _all.append(self)
+
+    def keep(self, *values: Any) -> None:
+        """Keeps what the words refer to."""
+        self._kept.extend(values)
+
+    def entry(
+        self,
+        function: Callable[..., Any],
+        *,
+        is_method: bool = True,
+        swapped: bool = False,
+        inplace: bool = False,
+    ) -> Any:
+        """A callable like a Python function, to whose calls compiled code may answer.
+
+        ``swapped`` says that the operands are given in the other order, ``inplace`` that the result
+        is written to the first.
+        """
+        kind = pythontypes.method_type() if is_method else pythontypes.function_type()
+        made = kind(function)
+        pythontypes.words_of(made)[:] = [0, self.words.ctypes.data, swapped, inplace]
+        self._callables.append(made)
+        return made
+
+    def answer(self) -> None:
+        """Lets compiled code answer from now on."""
+        address = _machine_code(type(self).code).address
+        for each in self._callables:
+            pythontypes.words_of(each)[0] = address
+
+
+_all: list[Calls] = []
+
+
+def _codes() -> list[MachineCode]:
+    return [_machine_code(code) for code in dict.fromkeys(type(calls).code for calls in _all)]
+
+
+def begin() -> None:
+    """Has compiled code answer the calls of all rows, from now on."""
+    for calls in _all if objects.are_as_expected() else ():
+        calls.answer()
+
+
+class Patience:
+    """Waits with :func:`begin` until that is worth it: at once if no compilation is needed."""
+
+    calls = 0
+
+    def is_over(self) -> bool:
+        """Whether there is nothing more to wait for; to be asked at each call through Python."""
+        self.calls += 1
+        if self.calls == _LOOK_AT and all(diskcache.holds(code.name) for code in _codes()):
+            begin()
+            return True
+        if self.calls == _PATIENCE:
+            Thread(target=begin, name="compiles calls").start()
+        return self.calls >= _PATIENCE

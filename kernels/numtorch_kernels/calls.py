@@ -1,0 +1,312 @@
+"""Calls of pointwise operations that never enter Python's interpreter.
+
+A Python call takes 0.1 us, an operation's way through Python a dozen of them; a loop over a few
+elements takes 5 ns. So whatever is known of a row of operations by its first calls is written into
+*plans*: for which kinds of operands, which loop, which kind of result. Compiled code finds the plan
+of a call, reads the operands, makes the result and runs the loop. Where there is no plan, or the
+call is not a small and simple one, it calls the Python function instead, which can do everything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import objects
+from .build import Loop
+from .callables import ARITY, FUNCTION, GIVEN, INPLACE, OWN, PLANS, RECORD, ROW, SWAPPED, TABLE, Calls
+from .holders import (
+    AT,
+    BUSY,
+    COUNT,
+    FLOAT,
+    HEAD,
+    INTEGER,
+    KIND,
+    MISS,
+    OPERAND,
+    RANK,
+    SIZES,
+    TYPE,
+    array_of,
+    call_python,
+    hold,
+    integer_of,
+    is_holder,
+    needs_gradients,
+    new_array,
+    new_holder,
+    note_change,
+    read_array,
+    release,
+)
+from .intrinsics import (
+    address_of,
+    call_loop,
+    float32_at,
+    float64_at,
+    helper,
+    int64_at,
+    offset,
+    words,
+)
+from .objects import DATA, FLAGS, WRITEABLE
+
+# Words of a plan. ``_NUMBER`` is the place of the operand that is a number, or -1, and its type is
+# ``_NUMBER_KIND``; ``_ITEMS`` are the bytes of an element of each operand and of the result.
+(_NEXT, _FIRST, _SECOND, _LOOP, _DESCRIPTION, _KIND, _LIMIT, _NUMBER, _NUMBER_KIND,
+ _ITEMS) = range(10)  # fmt: skip
+_FLOAT32, _FLOAT64, _INT64 = range(3)
+_NUMBER_KINDS = {"float32": _FLOAT32, "float64": _FLOAT64, "int64": _INT64}
+
+_MOST_DIMENSIONS = 16
+
+
+@helper
+def kind_of(t, x):
+    """What an operand is to a plan: a holder's kind of array, the type of a number, or 0."""
+    kind = int64_at(x)[TYPE]
+    if kind == t[FLOAT] or kind == t[INTEGER]:
+        return kind
+    return int64_at(x)[t[KIND]] if is_holder(t, x) else 0
+
+
+@helper
+def find_plan(row, first, second):
+    """The plan for kinds of operands; 0 where there is none."""
+    place = row[PLANS]
+    while place != 0:
+        plan = int64_at(place)
+        if plan[_FIRST] == first and plan[_SECOND] == second:
+            break
+        place = plan[_NEXT]
+    return place
+
+
+@helper
+def read_number(t, x, kind, place):
+    """Writes a Python number as one of a loop's dtype; says whether it is one of those."""
+    value = 0.0
+    if int64_at(x)[TYPE] == t[FLOAT]:
+        value = float64_at(x)[HEAD]
+        if kind == _INT64:
+            return False
+    else:
+        spot = offset(place, 1)
+        whole = integer_of(x, address_of(spot))
+        if spot[0] & 0xFFFFFFFF != 0 or abs(whole) > 1 << 53:
+            return False
+        if kind == _INT64:
+            place[0] = whole
+            return True
+        value = float(whole)
+    if kind == _FLOAT32:
+        if not abs(value) <= 3.4e38:
+            return False
+        float32_at(address_of(place))[0] = value
+    else:
+        float64_at(address_of(place))[0] = value
+    return True
+
+
+@helper
+def broadcast(first, second, sizes):
+    """Writes the sizes of the common shape; gives how many there are, or -1 if there is none."""
+    rank = max(first[RANK], second[RANK])
+    if rank > _MOST_DIMENSIONS:
+        return -1
+    a, b = int64_at(first[SIZES]), int64_at(second[SIZES])
+    for axis in range(rank):
+        i, j = axis - rank + first[RANK], axis - rank + second[RANK]
+        m, n = 1, 1
+        if i >= 0:
+            m = a[i]
+        if j >= 0:
+            n = b[j]
+        if m != n and m != 1 and n != 1:
+            return -1
+        sizes[axis] = n if m == 1 else m
+    return rank
+
+
+@helper
+def row_of(operand, sizes, rank, row, item):
+    """Where the elements of an operand without gaps begin that meet a row of the common shape."""
+    own = int64_at(operand[SIZES])
+    step = item
+    if operand[RANK] > 0:
+        step *= own[operand[RANK] - 1]
+    address = operand[AT]
+    for axis in range(rank - 2, -1, -1):
+        place = row % sizes[axis]
+        row //= sizes[axis]
+        i = axis - rank + operand[RANK]
+        if i >= 0 and own[i] != 1:
+            address += place * step
+            step *= own[i]
+    return address
+
+
+@helper
+def run_rows(plan, first, second, target, sizes, rank, frame):
+    """Runs a loop over the rows of the common shape."""
+    pointers, steps, count = frame, offset(frame, 4), offset(frame, 8)
+    size = sizes[rank - 1]
+    count[0] = size
+    rows = 1
+    for axis in range(rank - 1):
+        rows *= sizes[axis]
+    for k in range(2):
+        operand = second if k == 1 else first
+        item = plan[_ITEMS + k]
+        steps[k] = 0
+        if operand[RANK] > 0 and int64_at(operand[SIZES])[operand[RANK] - 1] != 1:
+            steps[k] = item
+    steps[2] = plan[_ITEMS + 2]
+    for row in range(rows):
+        pointers[0] = row_of(first, sizes, rank, row, plan[_ITEMS])
+        pointers[1] = row_of(second, sizes, rank, row, plan[_ITEMS + 1])
+        pointers[2] = target + row * size * plan[_ITEMS + 2]
+        call_loop(plan[_LOOP], pointers, count, steps)
+
+
+@helper
+def run_flat(plan, arity, first, second, target, total, frame):
+    """Runs a loop once, over operands of all elements or of one."""
+    pointers, steps, count = frame, offset(frame, 4), offset(frame, 8)
+    count[0] = total
+    pointers[0], pointers[1] = first[AT], second[AT]
+    pointers[arity] = target
+    steps[0] = 0 if first[COUNT] != total else plan[_ITEMS]
+    steps[1] = 0 if second[COUNT] != total else plan[_ITEMS + 1]
+    steps[arity] = plan[_ITEMS + arity]
+    call_loop(plan[_LOOP], pointers, count, steps)
+
+
+@helper
+def is_writable_beside(t, x, first, second, rank, total):
+    """Whether the result may be written to the first operand: no part of the second is there."""
+    if first[RANK] != rank or first[COUNT] != total or array_of(t, x)[FLAGS] & WRITEABLE == 0:
+        return False
+    apart = abs(first[AT] - second[AT])
+    return apart >= 8 * total or (apart == 0 and second[COUNT] == total)
+
+
+@helper
+def compute(t, plan, arity, inplace, x, y, frame):
+    """The result for two operands (or one, given twice), a new reference; 0 after an error."""
+    first, second = frame, offset(frame, OPERAND)
+    spot, sizes = offset(frame, 2 * OPERAND), offset(frame, 2 * OPERAND + 4)
+    work = offset(sizes, _MOST_DIMENSIONS)
+    for k in range(arity):
+        operand = second if k == 1 else first
+        if plan[_NUMBER] == k:
+            if not read_number(t, y if k == 1 else x, plan[_NUMBER_KIND], spot):
+                return MISS
+            operand[AT], operand[RANK], operand[SIZES] = address_of(spot), 0, address_of(spot)
+            operand[COUNT] = 1
+        elif not read_array(array_of(t, y if k == 1 else x), operand):
+            return MISS
+    if arity == 1:
+        second = first
+    rank = broadcast(first, second, sizes)
+    if rank < 0:
+        return MISS
+    total = 1
+    for axis in range(rank):
+        total *= sizes[axis]
+    if total >= plan[_LIMIT]:
+        return MISS
+    flat = (first[COUNT] == total or first[COUNT] == 1) and (
+        second[COUNT] == total or second[COUNT] == 1
+    )
+    if inplace:
+        if plan[_KIND] != plan[_FIRST] or not flat:
+            return MISS
+        if not is_writable_beside(t, x, first, second, rank, total):
+            return MISS
+        run_flat(plan, arity, first, second, first[AT], total, work)
+        if not note_change(t, x):
+            return 0
+        hold(x)
+        return x
+    array = new_array(t, plan[_DESCRIPTION], rank, address_of(sizes))
+    if array == 0:
+        return 0
+    target = offset(int64_at(array), HEAD)[DATA]
+    if flat:
+        run_flat(plan, arity, first, second, target, total, work)
+    else:
+        run_rows(plan, first, second, target, sizes, rank, work)
+    return new_holder(t, array, plan[_KIND])
+
+
+@helper
+def attempt(own, row, t, arguments):
+    """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
+    frame = words()
+    given, arity = int64_at(arguments), row[ARITY]
+    swapped = own[SWAPPED]
+    x = y = given[swapped]
+    first = second = kind_of(t, x)
+    needs = False
+    if arity == 2:
+        y = given[1 - swapped]
+        second = kind_of(t, y)
+    place = find_plan(row, first, second)
+    if place == 0:
+        return MISS
+    plan = int64_at(place)
+    if row[RECORD] != 0:
+        needs = (plan[_NUMBER] != 0 and needs_gradients(t, x)) or (
+            arity == 2 and plan[_NUMBER] != 1 and needs_gradients(t, y)
+        )
+        if needs and own[INPLACE] != 0:
+            return MISS
+    result = compute(t, plan, arity, own[INPLACE], x, y, frame)
+    if needs and result != 0 and result != MISS:
+        frame[0], frame[1], frame[arity] = x, y, result
+        done = call_python(row[RECORD], address_of(frame), arity + 1, 0)
+        if done == 0:
+            release(result)
+            return 0
+        release(done)
+    return result
+
+
+def pointwise_call(entry: int, arguments: int, count: int, names: int) -> int:
+    """What CPython calls: the vectorcall function of a callable object."""
+    own = offset(int64_at(entry), OWN)
+    row = int64_at(own[ROW])
+    t = int64_at(row[TABLE])
+    if names == 0 and t[BUSY] == 0 and count & GIVEN == row[ARITY]:
+        result = attempt(own, row, t, arguments)
+        if result != MISS:
+            return result
+    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+
+
+class PointwiseCalls(Calls):
+    """Calls of a row with one or two operands, for which plans are known."""
+
+    code = pointwise_call
+
+    def add_plan(self, operands: tuple[Any, ...], loop: Loop, kind: Any, limit: int) -> None:
+        """Adds what to do for kinds of operands: kinds of arrays, ``float`` or ``int``.
+
+        The result is of a ``kind``; it is not to be computed so from ``limit`` elements on.
+        """
+        numbers = [k for k, operand in enumerate(operands) if operand in (float, int)]
+        number = numbers[0] if numbers else -1
+        number_kind = _NUMBER_KINDS.get(loop.dtypes[number].name) if numbers else 0
+        if number_kind is None or not objects.are_as_expected():
+            return
+        items = [dtype.itemsize for dtype in loop.dtypes]
+        description = id(loop.dtypes[-1])
+        plan = np.array(
+            [int(self.words[PLANS]), id(operands[0]), id(operands[-1]), loop.address, description,
+             id(kind), limit, number, number_kind, *items], np.int64
+        )  # fmt: skip
+        self.words[PLANS] = plan.ctypes.data
+        self.keep(plan, operands, loop, kind)

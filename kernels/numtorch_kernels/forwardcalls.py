@@ -1,0 +1,268 @@
+"""Calls of functions of arrays with objects that hold arrays, without Python in between.
+
+Compiled code takes the arrays out of their holders, calls the function, puts what it gives into a
+new holder, and notes for views what they are views of. What is unusual it leaves to Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
+from .holders import (
+    ARRAY,
+    BASE,
+    BUSY,
+    FALSE,
+    FLOAT,
+    HEAD,
+    INTEGER,
+    KINDS,
+    LIST,
+    MISS,
+    MODE,
+    NDARRAY,
+    NONE,
+    NOTHING,
+    NUMBER,
+    RECORDING,
+    SINCE,
+    TEXT,
+    TRUE,
+    TUPLE,
+    TYPE,
+    VERSION,
+    VIEW,
+    VIEW_CLASS,
+    WHY,
+    attribute_of,
+    call_python,
+    hold,
+    is_holder,
+    needs_gradients,
+    new_holder,
+    new_list,
+    new_object,
+    release,
+    version_of,
+)
+from .intrinsics import address_of, helper, int64_at, offset, words
+from .objects import DESCRIPTION, TUPLE_HEAD
+
+# Words of a row, after those of all rows: the least and most arguments; from which on they are
+# sizes; the function of arrays; what makes results of other things than an array; what notes what
+# a result is a view of, or 0.
+_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _ATTACH = range(PLANS + 1, PLANS + 7)
+
+_MOST_ARGUMENTS = 64
+_ITEMS = TUPLE_HEAD // 8  # the word of a tuple with its first item; that of a list says where it is
+
+
+@helper
+def list_of_arrays(t, x):
+    """A new list of the arrays in a list or tuple of holders; MISS where something else is there."""
+    sequence = int64_at(x)
+    count = sequence[HEAD]
+    items = offset(sequence, _ITEMS)
+    if sequence[TYPE] == t[LIST]:
+        items = int64_at(sequence[HEAD + 1])
+    for i in range(count):
+        if not is_holder(t, items[i]):
+            return MISS
+    made = new_list(count)
+    if made == 0:
+        return 0
+    targets = int64_at(int64_at(made)[HEAD + 1])
+    for i in range(count):
+        array = int64_at(items[i])[t[ARRAY]]
+        hold(array)
+        targets[i] = array
+    return made
+
+
+@helper
+def any_needs_gradients(t, x):
+    """Whether one of the holders in a list or tuple needs gradients."""
+    sequence = int64_at(x)
+    items = offset(sequence, _ITEMS)
+    if sequence[TYPE] == t[LIST]:
+        items = int64_at(sequence[HEAD + 1])
+    for i in range(sequence[HEAD]):
+        if needs_gradients(t, items[i]):
+            return True
+    return False
+
+
+@helper
+def take_arrays(row, t, given, count, values):
+    """Writes what the function gets for arguments, all new references.
+
+    Gives 1 where the result needs gradients and 0 where not, -1 after an error, and -2 where an
+    argument is of another type than these, after which there are no references.
+    """
+    needs = 0
+    for i in range(count):
+        x = given[i]
+        kind = int64_at(x)[TYPE]
+        status = 0
+        if kind == t[INTEGER]:
+            hold(x)
+            values[i] = x
+        elif i >= row[_SIZES_FROM]:
+            status = -2
+        elif is_holder(t, x):
+            values[i] = int64_at(x)[t[ARRAY]]
+            hold(values[i])
+            needs |= needs_gradients(t, x)
+        elif x == t[NONE] or x == t[TRUE] or x == t[FALSE] or kind == t[FLOAT] or kind == t[TEXT]:
+            hold(x)
+            values[i] = x
+        elif kind == t[LIST] or kind == t[TUPLE]:
+            made = list_of_arrays(t, x)
+            values[i] = made
+            if made == MISS:
+                status = -2
+            elif made == 0:
+                status = -1
+            else:
+                needs |= any_needs_gradients(t, x)
+        else:
+            status = -2
+        if status < 0:
+            for j in range(i):
+                release(values[j])
+            return status
+    return needs
+
+
+@helper
+def holder_of(t, array):
+    """A new holder of what a function gave; MISS if that is no array of a known kind."""
+    if int64_at(array)[TYPE] != t[NDARRAY]:
+        return MISS
+    description = offset(int64_at(array), HEAD)[DESCRIPTION]
+    place = KINDS
+    while t[place] != 0:
+        if t[place] == description:
+            return new_holder(t, array, t[place + 1])
+        place += 2
+    return MISS
+
+
+@helper
+def attach(row, t, source, result):
+    """Notes that a result is a view of a source, or of what that is a view of; says if it could."""
+    wanted = attribute_of(t[MODE], t[RECORDING])
+    if wanted == 0:
+        return False
+    release(wanted)
+    if wanted != t[TRUE]:
+        frame = words()
+        frame[0], frame[1] = source, result
+        done = call_python(row[_ATTACH], address_of(frame), 2, 0)
+        if done != 0:
+            release(done)
+        return done != 0
+    version, view = version_of(t, source), new_object(t, t[VIEW_CLASS])
+    if version == 0 or view == 0:
+        return False
+    known, fields, target = int64_at(source)[t[VIEW]], int64_at(view), int64_at(result)
+    fields[t[BASE]], fields[t[WHY]] = source, t[NOTHING]
+    if known != t[NONE]:
+        fields[t[BASE]], fields[t[WHY]] = int64_at(known)[t[BASE]], int64_at(known)[t[WHY]]
+    fields[t[SINCE]] = int64_at(version)[t[NUMBER]]
+    hold(fields[t[BASE]])
+    hold(fields[t[WHY]])
+    hold(fields[t[SINCE]])
+    hold(version)
+    target[t[VIEW]], target[t[VERSION]] = view, version
+    release(t[NONE])
+    release(t[NONE])
+    return True
+
+
+@helper
+def finish_in_python(row, arguments, count, value, frame):
+    """The result that Python makes of what the function gave."""
+    frame[0] = value
+    for i in range(count):
+        frame[1 + i] = arguments[i]
+    result = call_python(row[_FINISH], address_of(frame), count + 1, 0)
+    release(value)
+    return result
+
+
+@helper
+def compute_result(row, t, arguments, count):
+    """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
+    frame = words()
+    needs = take_arrays(row, t, arguments, count, frame)
+    if needs < 0:
+        return MISS if needs == -2 else 0
+    value = call_python(row[_FORWARD], address_of(frame), count, 0)
+    for i in range(count):
+        release(frame[i])
+    if value == 0:
+        return 0
+    result = holder_of(t, value)
+    if result == MISS:
+        return finish_in_python(row, arguments, count, value, frame)
+    if result == 0:
+        return 0
+    done = True
+    if needs != 0 and row[RECORD] != 0:
+        for i in range(count):
+            frame[i] = arguments[i]
+        frame[count] = result
+        noted = call_python(row[RECORD], address_of(frame), count + 1, 0)
+        done = noted != 0
+        if done:
+            release(noted)
+    if done and row[_ATTACH] != 0:
+        done = attach(row, t, arguments[0], result)
+    if not done:
+        release(result)
+        return 0
+    return result
+
+
+def forward_call(entry: int, arguments: int, count: int, names: int) -> int:
+    """What CPython calls: the vectorcall function of a callable object."""
+    row = int64_at(offset(int64_at(entry), OWN)[ROW])
+    t = int64_at(row[TABLE])
+    given = count & GIVEN
+    if names == 0 and t[BUSY] == 0 and given >= row[_LEAST] and given <= row[_MOST]:
+        result = compute_result(row, t, int64_at(arguments), given)
+        if result != MISS:
+            return result
+    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+
+
+class ForwardCalls(Calls):
+    """Calls of a function of arrays.
+
+    It takes from ``least`` to ``most`` arguments, which are sizes from ``sizes_from`` on. Where it
+    gives no array, ``finish`` makes the result of what it gives and the arguments; ``attach`` is
+    called with the first argument and the result of a function that gives views.
+    """
+
+    code = forward_call
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        least: int,
+        most: int | None,
+        sizes_from: int | None,
+        finish: Callable[..., Any],
+        record: Callable[..., None] | None,
+        attach: Callable[..., None] | None,
+    ) -> None:
+        super().__init__(0, record)
+        self.words[_LEAST] = least
+        self.words[_MOST] = _MOST_ARGUMENTS if most is None else most
+        self.words[_SIZES_FROM] = _MOST_ARGUMENTS if sizes_from is None else sizes_from
+        self.words[_FORWARD], self.words[_FINISH] = id(function), id(finish)
+        self.words[_ATTACH] = 0 if attach is None else id(attach)
+        self.keep(function, finish, attach)
