@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import holders
+from numtorch_kernels.calls import holders
+from numtorch_kernels.calls.callables import SWAPPED
 
 from . import creation, legacy, random
 from .autograd import calls
@@ -43,7 +44,7 @@ def _reflected(name: str) -> Callable[[Tensor, Any], Any]:
             return apply(row, (other, self))
         return NotImplemented
 
-    return row.entry(operator, swapped=True)
+    return row.entry(operator, form=SWAPPED)
 
 
 def _inplace(name: str) -> Callable[[Tensor, Any], Any]:

@@ -297,6 +297,13 @@ class Loop:
         self.names = operands
         self.core = tuple(len(dims) for dims in operands)
 
+    def is_compiled(self) -> bool:
+        """Whether the address is known already."""
+        try:
+            return bool(_address_of.__get__(self, Loop))
+        except AttributeError:
+            return False
+
     def __getattr__(self, attribute: str) -> Any:
         """The machine code's address and the ufunc, made at their first use."""
         if attribute == "address":
@@ -307,6 +314,7 @@ class Loop:
         raise AttributeError(f"a loop has no attribute {attribute!r}")
 
 
+_address_of = Loop.__dict__["address"]
 _ufunc_of = Loop.__dict__["ufunc"]  # the slot, whatever stands before it for a while
 
 

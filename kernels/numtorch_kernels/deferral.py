@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .build import Loop, made_ufunc, replace_ufuncs
-from .holders import set_busy
+from .calls.holders import set_busy
 
 Array = np.ndarray[Any, Any]
 

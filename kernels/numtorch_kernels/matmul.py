@@ -80,6 +80,15 @@ def _by_vector(dtype: Dtype, columns: bool) -> Loop:
     )
 
 
+LIMITS = (SERIAL, STREAM)
+"""Multiply-adds of two matrices, and of one and a vector, from which threads share them."""
+
+
+def small_loops(dtype: Dtype) -> tuple[Loop, Loop, Loop]:
+    """Loops for matrices, and for one and a vector along its rows and along its columns."""
+    return _in_place(dtype), _by_vector(dtype, False), _by_vector(dtype, True)
+
+
 @cache
 def _packed(dtype: Dtype) -> int:
     """The address of the task for matrices that are worth packing."""

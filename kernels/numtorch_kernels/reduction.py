@@ -219,9 +219,9 @@ class Reduction:
     ) -> Array:
         """The reduction over ``axes``, sorted and not negative, which ``centre`` lacks."""
         if centre is None:
-            centre = _unused[dtype]
+            centre = unused[dtype]
         if scale is None:
-            scale = _unused[dtype]
+            scale = unused[dtype]
         if len(axes) == x.ndim and x.size <= ROW_LIMIT and x.flags.forc:
             loop = self.short.get((x.dtype, dtype))
             if loop is None:
@@ -279,7 +279,8 @@ class _Unused(dict[Dtype, Array]):
         return zero
 
 
-_unused = _Unused()
+unused = _Unused()
+"""What is given for the centre or the scale where a reduction has none, by dtype."""
 
 
 def _grouped(x: Array, axes: Axes) -> tuple[Array, int]:

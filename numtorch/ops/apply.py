@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numtorch_kernels import copying
-from numtorch_kernels.callables import Patience
+from numtorch_kernels.calls.callables import Patience
 
 from ..autograd.graph import Grads, Node, edge_of
 from ..autograd.inplace import alias, check_inplace, rebase

@@ -9,8 +9,8 @@ import numpy as np
 
 from numtorch_kernels import reduce
 from numtorch_kernels import symbols as s
-from numtorch_kernels.callables import Calls
-from numtorch_kernels.calls import PointwiseCalls
+from numtorch_kernels.calls.callables import Calls
+from numtorch_kernels.calls.pointwise import PointwiseCalls
 from numtorch_kernels.costs import WORTH, element_cost
 from numtorch_kernels.deferral import deferring
 from numtorch_kernels.drive import drive_adjacent
@@ -21,7 +21,7 @@ from numtorch_kernels.pointwise import launch, launch_adjacent, loop_of, run
 from ..autograd.graph import Grads
 from ..dtype import binary_result, can_cast, dtype, get_default_dtype, result_of, scalar_dtype
 from ..tensor import Tensor, wrap, wrap_array
-from .apply import Hook, OpNode, refuse_overlap, scalar_type
+from .apply import OpNode, refuse_overlap, scalar_type
 from .signature import EMPTY, KEYWORDS, must_be_tensor
 from .table import Op, Rule, check_shape_in_place
 
@@ -112,7 +112,7 @@ class PointwiseOp(Op):
             return None
         return PointwiseCalls(self.arity, self._note if self.rules else None)
 
-    def entry(self, function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+    def entry(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         """What callers get for one of the row's functions."""
         return function if self.calls is None else self.calls.entry(function, **options)
 

@@ -12,7 +12,7 @@ from ..size import Size
 from ..tensor import Tensor
 from .arithmetic import maximum, minimum
 from .named import named_result
-from .reduction import nonempty, restored, sum
+from .reduction import ReductionOp, nonempty, restored, sum
 from .signature import must_be_tensor
 from .table import op, register_rows
 
@@ -34,14 +34,16 @@ def _amin(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
     return reduce.amin(x, nonempty("amin", x, dim if dim != () else None), keepdim)
 
 
-amax = op(_amax, x=_evenly)
-amin = op(_amin, x=_evenly)
-_max_all = op(
+amax = ReductionOp(reduce.AMAX, _amax, x=_evenly)
+amin = ReductionOp(reduce.AMIN, _amin, x=_evenly)
+_max_all = ReductionOp(
+    reduce.AMAX,
     lambda x: reduce.amax(x, nonempty("max", x, None)),
     x=lambda g, x, y: _evenly(g, x, y, None, False),
     node="MaxBackward1",
 )
-_min_all = op(
+_min_all = ReductionOp(
+    reduce.AMIN,
     lambda x: reduce.amin(x, nonempty("min", x, None)),
     x=lambda g, x, y: _evenly(g, x, y, None, False),
     node="MinBackward1",

@@ -15,6 +15,7 @@ import numpy as np
 
 from numtorch_kernels import copying
 from numtorch_kernels import index as kernels
+from numtorch_kernels.calls.callables import ITEM
 
 from ..autograd.mode import mode
 from ..dtype import TENSOR_TYPES, from_numpy_dtype, type_name
@@ -454,4 +455,7 @@ def _fitting(value: Array, part: Array) -> tuple[int, ...]:
 
 register_rows(globals())
 
-METHODS: dict[str, Callable[..., Any]] = {"__getitem__": getitem, "__setitem__": setitem}
+METHODS: dict[str, Callable[..., Any]] = {
+    "__getitem__": select.entry(getitem, form=ITEM),
+    "__setitem__": setitem,
+}

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import Pointwise
+from numtorch_kernels.calls.callables import Calls
+from numtorch_kernels.calls.product import ProductCalls
+from numtorch_kernels.matmul import LIMITS, small_loops
 from numtorch_kernels.matmul import matmul as product
 
 from ..size import Size
@@ -158,10 +161,28 @@ def _right_gradient(g: Tensor, x: Tensor, mat2_shape: Size) -> Any:
     return matmul(x.mT, g).sum_to_size(mat2_shape)
 
 
-mm: Op = op(
+class ProductOp(Op):
+    """The product of matrices, whose small products do not come here once they are known."""
+
+    def make_calls(self) -> Calls:
+        """What answers calls with small matrices."""
+        return ProductCalls(self._note)
+
+    def compute(self, arguments: tuple[Any, ...]) -> Tensor:
+        """The product, whose loops are noted."""
+        result: Tensor = super().compute(arguments)
+        x, kind = arguments[0]._array, result.dtype
+        if isinstance(self.calls, ProductCalls) and x.size < LIMITS[1] and x.dtype.kind != "b":
+            self.calls.learn(kind.numpy, kind, small_loops(kind.numpy), LIMITS)
+        return result
+
+
+mm: Op = ProductOp(
     _mm,
-    x=lambda g, mat2: mm(g, mat2.t()),
-    mat2=lambda g, x: mm(x.t(), g),
+    {
+        "x": lambda g, mat2: mm(g, mat2.t()),
+        "mat2": lambda g, x: mm(x.t(), g),
+    },
 )
 mv: Op = op(
     _mv,
@@ -290,9 +311,18 @@ def _reflected(self: Tensor, other: Any) -> Any:
     return matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
-FUNCTIONS = {"matmul": matmul, "outer": outer, "ger": outer}
-METHODS = {**FUNCTIONS, "__matmul__": _operator, "__rmatmul__": _reflected}
-
 for _row in (mm, bmm, addmm, baddbmm):
     _row.out_may_cast = False
 register_rows(globals())
+
+FUNCTIONS = {
+    "matmul": mm.entry(matmul, is_method=False),
+    "outer": outer,
+    "ger": outer,
+}
+METHODS = {
+    **FUNCTIONS,
+    "matmul": mm.entry(matmul),
+    "__matmul__": mm.entry(_operator),
+    "__rmatmul__": _reflected,
+}

@@ -11,7 +11,10 @@ import numpy as np
 
 from numtorch_kernels import copying, reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.calls.callables import Calls
+from numtorch_kernels.calls.reduction import MOST, ReductionCalls
 from numtorch_kernels.deferral import settled
+from numtorch_kernels.reduction import Reduction
 
 from ..dtype import from_numpy_dtype, to_dtype
 from ..size import Size
@@ -19,7 +22,7 @@ from ..tensor import Tensor, normalized_dim
 from .apply import scalar_type
 from .joining import cat
 from .signature import must_be_tensor
-from .table import op, register_rows
+from .table import Op, Rule, op, register_rows
 
 Array = np.ndarray[Any, Any]
 Dims = int | Sequence[int] | None
@@ -99,6 +102,31 @@ def _numpy(dtype: Any) -> np.dtype[Any] | None:
     return None if dtype is None else to_dtype(dtype).numpy
 
 
+class ReductionOp(Op):
+    """A reduction, whose small ones do not come here once their loops are known."""
+
+    def __init__(
+        self, reduction: Reduction, forward: Any, *, node: Any = None, **rules: Rule
+    ) -> None:
+        super().__init__(forward, rules, node=node)
+        self.reduction = reduction
+
+    def make_calls(self) -> Calls:
+        """What answers calls with small tensors."""
+        is_mean = self.reduction is reduce.MEAN
+        note = self._note if self.rules else None
+        return ReductionCalls(self.reduction, is_mean, self.parameters.positional, note)
+
+    def compute(self, arguments: tuple[Any, ...]) -> Tensor:
+        """The result, whose loops are noted."""
+        result: Tensor = super().compute(arguments)
+        x, kind = arguments[0], result.dtype
+        plain = len(arguments) <= 3 or arguments[3] is None  # the dtype
+        if isinstance(self.calls, ReductionCalls) and plain and x._array.size <= MOST:
+            self.calls.learn(x.dtype.numpy, x.dtype, kind.numpy, kind)
+        return result
+
+
 # ---------------------------------------------------------------------- sums and products
 
 
@@ -147,19 +175,22 @@ def _prod_gradient(g: Tensor, x: Tensor, y: Tensor, dim: int | None, keepdim: bo
     return restored(g, x.shape, dim, keepdim) * _others_product(x, dim)
 
 
-sum = op(
+sum = ReductionOp(
+    reduce.SUM,
     _sum,
     x=lambda g, x_shape, x_dtype, dim, keepdim: _spread(g, x_shape, dim, keepdim).to(x_dtype),
     node=lambda x, dim=None, *_: "SumBackward0" if dim is None else "SumBackward1",
 )
-mean = op(
+mean = ReductionOp(
+    reduce.MEAN,
     _mean,
     x=lambda g, x_shape, x_dtype, dim, keepdim: _spread(
         g / max(_count(x_shape, dim), 1), x_shape, dim, keepdim
     ).to(x_dtype),
     node=lambda x, dim=None, *_: "MeanBackward0" if dim is None else "MeanBackward1",
 )
-prod = op(
+prod = ReductionOp(
+    reduce.PROD,
     _prod,
     x=_prod_gradient,
     node=lambda x, dim=None, *_: "ProdBackward0" if dim is None else "ProdBackward1",
@@ -282,9 +313,11 @@ def _truth(kernel: Any) -> Any:
     return forward
 
 
-any = op(_truth(reduce.any))
-all = op(_truth(reduce.all))
-count_nonzero = op(lambda x, dim=None: reduce.count_nonzero(x, axes_of(dim, x.ndim)))
+any = ReductionOp(reduce.ANY, _truth(reduce.any))
+all = ReductionOp(reduce.ALL, _truth(reduce.all))
+count_nonzero = ReductionOp(
+    reduce.COUNT_NONZERO, lambda x, dim=None: reduce.count_nonzero(x, axes_of(dim, x.ndim))
+)
 
 
 # ---------------------------------------------------------------------- norms

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import copying, layout
-from numtorch_kernels.callables import Calls
-from numtorch_kernels.forwardcalls import ForwardCalls
+from numtorch_kernels.calls.callables import Calls
+from numtorch_kernels.calls.forward import ForwardCalls
 
 from ..autograd.graph import Grads
 from ..autograd.mode import mode
@@ -120,7 +120,7 @@ class Op:
         That calls the forward, unless a class does something else for a result.
         """
         own = type(self)
-        if self.check is not None or (own.compute, own.forward) != (Op.compute, Op.forward):
+        if (own.compute, own.forward) != (Op.compute, Op.forward):
             return None
         first = self.parameters.positional
         return ForwardCalls(
@@ -131,10 +131,11 @@ class Op:
             finish=self._finish,
             record=self._note if self.rules else None,
             attach=None if self.attach is None else self._attach_one,
+            check=self.check,
         )
 
     def entry(
-        self, function: Callable[..., Any], *, inplace: bool = False, **options: bool
+        self, function: Callable[..., Any], *, inplace: bool = False, **options: Any
     ) -> Callable[..., Any]:
         """What callers get for one of the row's functions."""
         return function if self.calls is None or inplace else self.calls.entry(function, **options)

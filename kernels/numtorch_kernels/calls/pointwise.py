@@ -13,9 +13,33 @@ from typing import Any
 
 import numpy as np
 
-from . import objects
-from .build import Loop
-from .callables import ARITY, FUNCTION, GIVEN, INPLACE, OWN, PLANS, RECORD, ROW, SWAPPED, TABLE, Calls
+from .. import objects
+from ..build import Loop
+from ..intrinsics import (
+    address_of,
+    call_loop,
+    float32_at,
+    float64_at,
+    helper,
+    int64_at,
+    offset,
+    words,
+)
+from ..objects import DATA, FLAGS, WRITEABLE
+from .callables import (
+    ARITY,
+    FORM,
+    FUNCTION,
+    GIVEN,
+    INPLACE,
+    OWN,
+    PLANS,
+    RECORD,
+    ROW,
+    TABLE,
+    Calls,
+    record_call,
+)
 from .holders import (
     AT,
     BUSY,
@@ -39,19 +63,7 @@ from .holders import (
     new_holder,
     note_change,
     read_array,
-    release,
 )
-from .intrinsics import (
-    address_of,
-    call_loop,
-    float32_at,
-    float64_at,
-    helper,
-    int64_at,
-    offset,
-    words,
-)
-from .objects import DATA, FLAGS, WRITEABLE
 
 # Words of a plan. ``_NUMBER`` is the place of the operand that is a number, or -1, and its type is
 # ``_NUMBER_KIND``; ``_ITEMS`` are the bytes of an element of each operand and of the result.
@@ -124,7 +136,7 @@ def broadcast(first, second, sizes):
             m = a[i]
         if j >= 0:
             n = b[j]
-        if m != n and m != 1 and n != 1:
+        if m != n and min(m, n) != 1:
             return -1
         sizes[axis] = n if m == 1 else m
     return rank
@@ -247,7 +259,7 @@ def attempt(own, row, t, arguments):
     """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
     frame = words()
     given, arity = int64_at(arguments), row[ARITY]
-    swapped = own[SWAPPED]
+    swapped = own[FORM]
     x = y = given[swapped]
     first = second = kind_of(t, x)
     needs = False
@@ -265,13 +277,10 @@ def attempt(own, row, t, arguments):
         if needs and own[INPLACE] != 0:
             return MISS
     result = compute(t, plan, arity, own[INPLACE], x, y, frame)
-    if needs and result != 0 and result != MISS:
-        frame[0], frame[1], frame[arity] = x, y, result
-        done = call_python(row[RECORD], address_of(frame), arity + 1, 0)
-        if done == 0:
-            release(result)
-            return 0
-        release(done)
+    if needs and result > MISS:
+        operands = offset(frame, arity + 1)
+        operands[0], operands[1] = x, y
+        return record_call(row, operands, arity, result, frame)
     return result
 
 

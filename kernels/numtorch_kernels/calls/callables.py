@@ -14,12 +14,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import types
 
-from . import diskcache, holders, objects, pythontypes
-from .build import MachineCode
-from .holders import HEAD
+from .. import diskcache, objects
+from ..build import MachineCode
+from ..intrinsics import address_of, helper
+from . import holders, pythontypes
+from .holders import HEAD, call_python, release
 
 # Words of a callable object, after those of Python: its row, and how it differs from it.
-ROW, SWAPPED, INPLACE = range(1, 4)
+ROW, FORM, INPLACE = range(1, 4)
+PLAIN, SWAPPED, ITEM = range(3)  # forms of calls: (x, y), (y, x), and x[y]
 OWN = HEAD + pythontypes.PLACE // 8  # where they begin
 FUNCTION = HEAD  # the word with the Python function of a callable object
 
@@ -31,6 +34,20 @@ _ROW_WORDS = 12
 GIVEN = (1 << 63) - 1  # the bits of an argument count that are the count
 _LOOK_AT = 64  # calls, before which not even loading is worth it
 _PATIENCE = 5000  # calls through Python before compiled calls are worth seconds of compilation
+
+
+@helper
+def record_call(row, arguments, count, result, frame):
+    """Has a call noted for gradients; gives its result, or 0 after an error, and it is released."""
+    for i in range(count):
+        frame[i] = arguments[i]
+    frame[count] = result
+    noted = call_python(row[RECORD], address_of(frame), count + 1, 0)
+    if noted == 0:
+        release(result)
+        return 0
+    release(noted)
+    return result
 
 
 @cache
@@ -63,17 +80,16 @@ class Calls:
         function: Callable[..., Any],
         *,
         is_method: bool = True,
-        swapped: bool = False,
+        form: int = PLAIN,
         inplace: bool = False,
     ) -> Any:
         """A callable like a Python function, to whose calls compiled code may answer.
 
-        ``swapped`` says that the operands are given in the other order, ``inplace`` that the result
-        is written to the first.
+        ``inplace`` says that the result is written to the first operand.
         """
         kind = pythontypes.method_type() if is_method else pythontypes.function_type()
         made = kind(function)
-        pythontypes.words_of(made)[:] = [0, self.words.ctypes.data, swapped, inplace]
+        pythontypes.words_of(made)[:] = [0, self.words.ctypes.data, form, inplace]
         self._callables.append(made)
         return made
 

@@ -12,7 +12,7 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
-from .objects import OBJECT_HEAD
+from ..objects import OBJECT_HEAD
 
 # Numbers of CPython's C interface: of slots of types, of a member's type, and of flags.
 _DESCR_GET, _MEMBERS, _NEW = 54, 72, 65

@@ -9,7 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
+from ..intrinsics import address_of, helper, int64_at, offset, words
+from ..objects import DESCRIPTION, NDIM, SHAPE, TUPLE_HEAD
+from .callables import (
+    FORM,
+    FUNCTION,
+    GIVEN,
+    ITEM,
+    OWN,
+    PLANS,
+    RECORD,
+    ROW,
+    TABLE,
+    Calls,
+    record_call,
+)
 from .holders import (
     ARRAY,
     BASE,
@@ -36,9 +50,12 @@ from .holders import (
     VIEW,
     VIEW_CLASS,
     WHY,
+    ZERO,
+    array_of,
     attribute_of,
     call_python,
     hold,
+    integer_of,
     is_holder,
     needs_gradients,
     new_holder,
@@ -47,13 +64,11 @@ from .holders import (
     release,
     version_of,
 )
-from .intrinsics import address_of, helper, int64_at, offset, words
-from .objects import DESCRIPTION, TUPLE_HEAD
 
 # Words of a row, after those of all rows: the least and most arguments; from which on they are
 # sizes; the function of arrays; what makes results of other things than an array; what notes what
-# a result is a view of, or 0.
-_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _ATTACH = range(PLANS + 1, PLANS + 7)
+# a result is a view of, or 0; what refuses arguments, or 0.
+_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _ATTACH, _CHECK = range(PLANS + 1, PLANS + 8)
 
 _MOST_ARGUMENTS = 64
 _ITEMS = TUPLE_HEAD // 8  # the word of a tuple with its first item; that of a list says where it is
@@ -61,7 +76,7 @@ _ITEMS = TUPLE_HEAD // 8  # the word of a tuple with its first item; that of a l
 
 @helper
 def list_of_arrays(t, x):
-    """A new list of the arrays in a list or tuple of holders; MISS where something else is there."""
+    """A new list of the arrays in a list or tuple of holders; MISS if there are other things."""
     sequence = int64_at(x)
     count = sequence[HEAD]
     items = offset(sequence, _ITEMS)
@@ -88,10 +103,10 @@ def any_needs_gradients(t, x):
     items = offset(sequence, _ITEMS)
     if sequence[TYPE] == t[LIST]:
         items = int64_at(sequence[HEAD + 1])
+    needs = False
     for i in range(sequence[HEAD]):
-        if needs_gradients(t, items[i]):
-            return True
-    return False
+        needs |= needs_gradients(t, items[i])
+    return needs
 
 
 @helper
@@ -197,6 +212,11 @@ def finish_in_python(row, arguments, count, value, frame):
 def compute_result(row, t, arguments, count):
     """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
     frame = words()
+    if row[_CHECK] != 0:
+        checked = call_python(row[_CHECK], address_of(arguments), count, 0)
+        if checked == 0:
+            return 0
+        release(checked)
     needs = take_arrays(row, t, arguments, count, frame)
     if needs < 0:
         return MISS if needs == -2 else 0
@@ -210,30 +230,38 @@ def compute_result(row, t, arguments, count):
         return finish_in_python(row, arguments, count, value, frame)
     if result == 0:
         return 0
-    done = True
     if needs != 0 and row[RECORD] != 0:
-        for i in range(count):
-            frame[i] = arguments[i]
-        frame[count] = result
-        noted = call_python(row[RECORD], address_of(frame), count + 1, 0)
-        done = noted != 0
-        if done:
-            release(noted)
-    if done and row[_ATTACH] != 0:
-        done = attach(row, t, arguments[0], result)
-    if not done:
+        result = record_call(row, arguments, count, result, frame)
+    if result != 0 and row[_ATTACH] != 0 and not attach(row, t, arguments[0], result):
         release(result)
         return 0
     return result
 
 
+@helper
+def read_item(t, arguments, count, values):
+    """Writes a holder, 0 and an index of its first dimension, and gives 3; or gives 0."""
+    if count != 2 or int64_at(arguments[1])[TYPE] != t[INTEGER] or not is_holder(t, arguments[0]):
+        return 0
+    array = array_of(t, arguments[0])
+    index = integer_of(arguments[1], address_of(values))
+    if array[NDIM] & 0xFFFFFFFF == 0 or index < 0 or index >= int64_at(array[SHAPE])[0]:
+        return 0
+    values[0], values[1], values[2] = arguments[0], t[ZERO], arguments[1]
+    return 3
+
+
 def forward_call(entry: int, arguments: int, count: int, names: int) -> int:
     """What CPython calls: the vectorcall function of a callable object."""
-    row = int64_at(offset(int64_at(entry), OWN)[ROW])
+    own = offset(int64_at(entry), OWN)
+    row = int64_at(own[ROW])
     t = int64_at(row[TABLE])
-    given = count & GIVEN
+    given, values = count & GIVEN, int64_at(arguments)
+    if own[FORM] == ITEM:
+        values = words()
+        given = read_item(t, int64_at(arguments), given, values)
     if names == 0 and t[BUSY] == 0 and given >= row[_LEAST] and given <= row[_MOST]:
-        result = compute_result(row, t, int64_at(arguments), given)
+        result = compute_result(row, t, values, given)
         if result != MISS:
             return result
     return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
@@ -244,7 +272,8 @@ class ForwardCalls(Calls):
 
     It takes from ``least`` to ``most`` arguments, which are sizes from ``sizes_from`` on. Where it
     gives no array, ``finish`` makes the result of what it gives and the arguments; ``attach`` is
-    called with the first argument and the result of a function that gives views.
+    called with the first argument and the result of a function that gives views. ``check`` may
+    refuse arguments, which may be called twice then.
     """
 
     code = forward_call
@@ -258,6 +287,7 @@ class ForwardCalls(Calls):
         finish: Callable[..., Any],
         record: Callable[..., None] | None,
         attach: Callable[..., None] | None,
+        check: Callable[..., None] | None,
     ) -> None:
         super().__init__(0, record)
         self.words[_LEAST] = least
@@ -265,4 +295,5 @@ class ForwardCalls(Calls):
         self.words[_SIZES_FROM] = _MOST_ARGUMENTS if sizes_from is None else sizes_from
         self.words[_FORWARD], self.words[_FINISH] = id(function), id(finish)
         self.words[_ATTACH] = 0 if attach is None else id(attach)
-        self.keep(function, finish, attach)
+        self.words[_CHECK] = 0 if check is None else id(check)
+        self.keep(function, finish, attach, check)

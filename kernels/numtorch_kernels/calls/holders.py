@@ -15,16 +15,17 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from . import objects, pythontypes
-from .intrinsics import WORD, address_of, helper, int64_at, offset, words
-from .objects import ALIGNED, CONTIGUOUS, DATA, FLAGS, NDIM, SHAPE
+from .. import objects
+from ..intrinsics import WORD, address_of, helper, int64_at, offset, words
+from ..objects import ALIGNED, CONTIGUOUS, DATA, FLAGS, NDIM, SHAPE
+from . import pythontypes
 
 Array = np.ndarray[Any, Any]
 
 # Words of the table. Places of fields are in words from an object's address.
 (BUSY, CLASS, ARRAY, KIND, NEEDS, VIEW, VERSION, VIEW_CLASS, BASE, WHY, SINCE, VERSION_CLASS,
  NUMBER, FALSE, TRUE, NONE, NOTHING, FLOAT, INTEGER, TEXT, LIST, TUPLE, NDARRAY, NEW_ARRAY,
- NEW_OBJECT, NO_ARGUMENTS, MODE, RECORDING, KINDS) = range(29)  # fmt: skip
+ NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, KINDS) = range(30)  # fmt: skip
 
 HEAD = objects.OBJECT_HEAD // 8  # words before an object's own
 TYPE = HEAD - 1  # the word with an object's type
@@ -51,7 +52,8 @@ def c_function(name: str, count: int) -> Any:
 
     scope: dict[str, Any] = {"__name__": __name__, "codegen": codegen, "intp": types.intp}
     listed = ", ".join(f"a{i}" for i in range(count))
-    text = f"def {name}(context, {listed}):\n    return intp({', '.join(['intp'] * count)}), codegen"
+    result = f"intp({', '.join(['intp'] * count)}), codegen"
+    text = f"def {name}(context, {listed}):\n    return {result}\n"
     exec(text, scope)
     return intrinsic(scope[name])
 
@@ -135,6 +137,7 @@ def describe(
         TUPLE: tuple,
         NDARRAY: np.ndarray,
         NO_ARGUMENTS: (),
+        ZERO: 0,
         MODE: mode,
         RECORDING: recording,
     }

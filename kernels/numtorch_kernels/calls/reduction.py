@@ -1,0 +1,202 @@
+"""Calls of reductions of small arrays without gaps, over all dimensions or one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import objects
+from ..intrinsics import (
+    address_of,
+    call_loop,
+    float32_at,
+    float64_at,
+    helper,
+    int64_at,
+    offset,
+    words,
+)
+from ..objects import DATA
+from ..reduction import SHORT, Reduction, columns, rows, unused
+from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls, record_call
+from .holders import (
+    AT,
+    BUSY,
+    COUNT,
+    FALSE,
+    HEAD,
+    INTEGER,
+    KIND,
+    MISS,
+    NONE,
+    OPERAND,
+    RANK,
+    SIZES,
+    TRUE,
+    TYPE,
+    array_of,
+    call_python,
+    integer_of,
+    is_holder,
+    needs_gradients,
+    new_array,
+    new_holder,
+    read_array,
+    release,
+)
+
+# Words of a plan: the loops, of which 0 is not known; the item sizes of x and of the result; what
+# is divided by how many elements were combined: nothing, float32 or float64; the operand of who
+# needs none.
+(_NEXT, _OF, _ROWS, _COLUMNS, _DESCRIPTION, _RESULT, _ITEM, _RESULT_ITEM, _SCALE,
+ _UNUSED) = range(10)  # fmt: skip
+_NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
+_SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
+
+MOST = 8192  # elements, all of which may be in one row
+_MOST_DIMENSIONS = 16
+
+
+@helper
+def read_axis(x, rank):
+    """The axis that an integer names; -1 if it names none, of a scalar always."""
+    overflow = words()
+    axis = integer_of(x, address_of(overflow))
+    if axis < 0:
+        axis += rank
+    return axis if axis >= 0 and axis < rank else -1
+
+
+@helper
+def reduce_axis(plan, operand, axis, target, frame):
+    """Reduces along an axis, or all elements where that is -1; says whether a loop is known."""
+    sizes = int64_at(operand[SIZES])
+    before, n, after = 1, operand[COUNT], 1
+    if axis >= 0:
+        n = sizes[axis]
+        for k in range(operand[RANK]):
+            if k < axis:
+                before *= sizes[k]
+            elif k > axis:
+                after *= sizes[k]
+    along = operand[RANK] == 1 or axis < 0 or (after == 1 and n >= SHORT)
+    loop = plan[_ROWS] if along else plan[_COLUMNS]
+    if loop == 0:
+        return False
+    pointers, dims, steps, number = frame, offset(frame, 4), offset(frame, 6), offset(frame, 12)
+    pointers[1], pointers[2] = plan[_UNUSED], plan[_UNUSED]
+    if plan[_SCALE] != _NO_SCALE:
+        pointers[2] = address_of(number)
+        if plan[_SCALE] == _FLOAT32:
+            float32_at(address_of(number))[0] = n
+        else:
+            float64_at(address_of(number))[0] = n
+    item = plan[_ITEM]
+    times = before
+    dims[0], dims[1] = after, n
+    steps[0], steps[4] = item, after * item
+    if after == 1:  # one loop over what is before
+        times = 1
+        dims[0], steps[0] = before, n * item
+    steps[1], steps[2], steps[3] = 0, 0, plan[_RESULT_ITEM]
+    for k in range(times):
+        pointers[0] = operand[AT] + k * n * after * item
+        pointers[3] = target + k * after * plan[_RESULT_ITEM]
+        call_loop(loop, pointers, dims, steps)
+    return True
+
+
+@helper
+def result_sizes(operand, axis, keep, sizes):
+    """Writes the sizes of the result; gives how many there are."""
+    own, rank = int64_at(operand[SIZES]), 0
+    for k in range(operand[RANK]):
+        reduced = axis < 0 or k == axis
+        if not reduced or keep:
+            sizes[rank] = 1 if reduced else own[k]
+            rank += 1
+    return rank
+
+
+@helper
+def reduce_call(row, t, arguments, given):
+    """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
+    x, axis, keep = arguments[0], -1, False
+    if not is_holder(t, x):
+        return MISS
+    place = row[PLANS]
+    while place != 0 and int64_at(place)[_OF] != int64_at(x)[t[KIND]]:
+        place = int64_at(place)[_NEXT]
+    operand = words()
+    if place == 0 or not read_array(array_of(t, x), operand):
+        return MISS
+    if operand[COUNT] == 0 or operand[COUNT] > MOST or operand[RANK] > _MOST_DIMENSIONS:
+        return MISS
+    if given > 1 and arguments[1] != t[NONE]:
+        if int64_at(arguments[1])[TYPE] != t[INTEGER]:
+            return MISS
+        axis = read_axis(arguments[1], operand[RANK])
+        if axis < 0:
+            return MISS
+    if given > 2:
+        keep = arguments[2] == t[TRUE]
+        if not keep and arguments[2] != t[FALSE]:
+            return MISS
+    plan = int64_at(place)
+    sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + _MOST_DIMENSIONS)
+    rank = result_sizes(operand, axis, keep, sizes)
+    array = new_array(t, plan[_DESCRIPTION], rank, address_of(sizes))
+    if array == 0:
+        return 0
+    result = new_holder(t, array, plan[_RESULT])
+    if result == 0:
+        return 0
+    if not reduce_axis(plan, operand, axis, offset(int64_at(array), HEAD)[DATA], frame):
+        release(result)
+        return MISS
+    if row[RECORD] != 0 and needs_gradients(t, x):
+        return record_call(row, arguments, given, result, frame)
+    return result
+
+
+def reduction_call(entry: int, arguments: int, count: int, names: int) -> int:
+    """What CPython calls: the vectorcall function of a callable object."""
+    row = int64_at(offset(int64_at(entry), OWN)[ROW])
+    t = int64_at(row[TABLE])
+    given = count & GIVEN
+    if names == 0 and t[BUSY] == 0 and given >= 1 and given <= row[ARITY]:
+        result = reduce_call(row, t, int64_at(arguments), given)
+        if result != MISS:
+            return result
+    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+
+
+class ReductionCalls(Calls):
+    """Calls of a reduction: of x, the dimension or None, and whether that is kept, as size 1."""
+
+    code = reduction_call
+
+    def __init__(self, reduction: Reduction, is_mean: bool, arity: int, record: Any) -> None:
+        super().__init__(arity, record)
+        self._reduction = reduction
+        self._is_mean = is_mean
+        self._plans: dict[Any, Any] = {}
+
+    def learn(self, source: np.dtype[Any], kind: Any, target: np.dtype[Any], result: Any) -> None:
+        """Notes the loops from a dtype to another, as far as they are compiled, and the kinds."""
+        plan = self._plans.get(source)
+        if plan is None:
+            scale = _SCALES[target.name] if self._is_mean else _NO_SCALE
+            nothing = unused[target]
+            plan = self._plans[source] = np.array(
+                [int(self.words[PLANS]), id(kind), 0, 0, id(target), id(result), source.itemsize,
+                 target.itemsize, scale, nothing.ctypes.data], np.int64
+            )  # fmt: skip
+            if objects.are_as_expected():
+                self.words[PLANS] = plan.ctypes.data
+            self.keep(kind, target, result, nothing)
+        for place, kernel in ((_ROWS, rows), (_COLUMNS, columns)):
+            loop = self._reduction.loop(source, target, kernel)
+            if loop.is_compiled():
+                plan[place] = loop.address
