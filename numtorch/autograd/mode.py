@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar
 
+from numtorch_kernels.calls.recording import set_traced
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -149,6 +151,8 @@ class set_detect_anomaly(_Switch):
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         super().__init__()
+        if mode:
+            set_traced(True)  # for good: modes are each thread's own, and nobody debugs in haste
         self.settings = {"anomaly": mode, "check_nan": check_nan}
         super().__enter__()
 
@@ -169,6 +173,7 @@ class detect_anomaly(_Switch):
             "only be enabled for debugging.",
             stacklevel=2,
         )
+        set_traced(True)
         self.settings = {"anomaly": True, "check_nan": check_nan}
 
     def _fresh(self) -> Self:

@@ -175,7 +175,8 @@ class Replay:
             f"{name} = new(Tensor)",
             f"{name}._array = {self._results.variable(like._array)}",
             f"{name}.dtype = {self._bind(like.dtype)}",
-            f"{name}._needs_grad, {name}._view, {name}._version_counter = False, None, None",
+            f"{name}._needs_grad, {name}._output = False, 0",
+            f"{name}._view = {name}._version_counter = {name}._node = None",
         ]
 
     def _result(self) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numtorch_kernels import copying
+from numtorch_kernels.calls.backward import BackwardCalls
 from numtorch_kernels.calls.callables import Patience
 
 from ..autograd.graph import Grads, Node, edge_of
@@ -114,10 +115,14 @@ class OpNode(Node):
         ]
         return self.op.backward(self, grads, values, create_graph)
 
+    run = BackwardCalls().entry(run)
+
     def release(self) -> None:
         """Lets go of what was saved; a node that saved no tensor can run again."""
-        if self.saved is not None and any(version is not None for version in self.versions):
-            self.saved = None
+        for version in self.versions:
+            if version is not None:
+                self.saved = None
+                break
 
 
 def record(

@@ -9,6 +9,7 @@ import numpy as np
 
 from numtorch_kernels import reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.calls.backward import Gradients, make_plan
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.pointwise import PointwiseCalls
 from numtorch_kernels.costs import WORTH, element_cost
@@ -20,7 +21,7 @@ from numtorch_kernels.pointwise import launch, launch_adjacent, loop_of, run
 
 from ..autograd.graph import Grads
 from ..dtype import binary_result, can_cast, dtype, get_default_dtype, result_of, scalar_dtype
-from ..tensor import Tensor, wrap, wrap_array
+from ..tensor import BY_NUMPY, Tensor, wrap, wrap_array
 from .apply import OpNode, refuse_overlap, scalar_type
 from .signature import EMPTY, KEYWORDS, must_be_tensor
 from .table import Op, Rule, check_shape_in_place
@@ -76,6 +77,8 @@ class PointwiseOp(Op):
     be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion,
     and numbers among the ``constants`` are compiled into the loop.
     """
+
+    kinds_say_all = True
 
     def __init__(
         self,
@@ -366,6 +369,7 @@ class PointwiseOp(Op):
         fused = recipe.fused.get(key)
         if fused is None:
             fused = recipe.fused[key] = self._fuse(node, g, values)
+            self._plan_backward(node, g, values, fused)
         loop, casts, places = fused
         results = [None] * len(node.likes)
         if loop is not None:
@@ -382,6 +386,29 @@ class PointwiseOp(Op):
                 grad = wrap(sum_to_shape(grad._array, shape), kind)
             results[position] = grad
         return results
+
+    def _plan_backward(self, node: OpNode, g: Tensor, values: list[Any], fused: Any) -> None:
+        """Notes how compiled calls are to use a backward loop."""
+        loop, casts, places = fused
+        assert node.saved is not None
+        kinds: list[tuple[str, Any]] = []
+        for saved, x, make in zip(node.saved, values, casts, strict=True):
+            if make is _STATIC:
+                kinds.append(("static", x))
+            elif make is not None:
+                kinds.append(("number", x.__class__))
+            elif isinstance(saved, Tensor):
+                kinds.append(("tensor", x.dtype))
+            else:
+                kinds.append(("saved", x.dtype.numpy))
+        targets = {position: (place, node.likes[position][1]) for position, place in places}
+        gradients = Gradients(loop, g.dtype, kinds, targets, len(node.likes))
+        limit = _SMALL if loop is None else int(WORTH / element_cost(loop))
+        recipe = node.recipe
+        plan = make_plan(gradients, recipe.plans or 0, limit, BY_NUMPY)
+        if plan is not None:
+            recipe.plans = plan.ctypes.data
+            recipe.kept += [plan, gradients]
 
     def _fixed(self, x: Any) -> Any:
         """What a saved value that is no tensor contributes to the key of a backward loop."""

@@ -164,6 +164,8 @@ def _right_gradient(g: Tensor, x: Tensor, mat2_shape: Size) -> Any:
 class ProductOp(Op):
     """The product of matrices, whose small products do not come here once they are known."""
 
+    kinds_say_all = True
+
     def make_calls(self) -> Calls:
         """What answers calls with small matrices."""
         return ProductCalls(self._note)

@@ -16,10 +16,11 @@ from numtorch_kernels.calls.reduction import MOST, ReductionCalls
 from numtorch_kernels.deferral import settled
 from numtorch_kernels.reduction import Reduction
 
+from ..autograd.graph import Grads
 from ..dtype import from_numpy_dtype, to_dtype
 from ..size import Size
-from ..tensor import Tensor, normalized_dim
-from .apply import scalar_type
+from ..tensor import Tensor, normalized_dim, wrap
+from .apply import OpNode, scalar_type
 from .joining import cat
 from .signature import must_be_tensor
 from .table import Op, Rule, op, register_rows
@@ -105,6 +106,8 @@ def _numpy(dtype: Any) -> np.dtype[Any] | None:
 class ReductionOp(Op):
     """A reduction, whose small ones do not come here once their loops are known."""
 
+    kinds_say_all = True  # and whether there is a dimension
+
     def __init__(
         self, reduction: Reduction, forward: Any, *, node: Any = None, **rules: Rule
     ) -> None:
@@ -125,6 +128,25 @@ class ReductionOp(Op):
         if isinstance(self.calls, ReductionCalls) and plain and x._array.size <= MOST:
             self.calls.learn(x.dtype.numpy, x.dtype, kind.numpy, kind)
         return result
+
+    def backward(
+        self, node: OpNode, grads: Grads, values: list[Any], create_graph: bool
+    ) -> Sequence[Tensor | None]:
+        """The gradient; that of a sum or mean goes to all elements, without a graph of its own."""
+        (g,) = grads
+        assert g is not None
+        shape, kind = node.likes[0]
+        if create_graph or g.dtype is not kind or self.reduction not in (reduce.SUM, reduce.MEAN):
+            return super().backward(node, grads, values, create_graph)
+        known = dict(zip(node.recipe.names, values, strict=True))
+        dim, keepdim = known["dim"], known["keepdim"]
+        if self.reduction is reduce.MEAN:
+            g = g / max(_count(shape, dim), 1)
+        array = g._array
+        if dim is not None and not keepdim:
+            axes = axes_of(dim, len(shape))
+            array = array.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
+        return [wrap(copying.expanded(array, shape), kind)]
 
 
 # ---------------------------------------------------------------------- sums and products

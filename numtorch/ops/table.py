@@ -23,6 +23,7 @@ import numpy as np
 from numtorch_kernels import copying, layout
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.forward import ForwardCalls
+from numtorch_kernels.calls.recording import SOURCES, Save, write_recipe
 
 from ..autograd.graph import Grads
 from ..autograd.mode import mode
@@ -41,7 +42,7 @@ TABLE: dict[str, Op] = {}
 class Recipe:
     """What the node of a call saves and computes, given which inputs need gradients."""
 
-    __slots__ = ("fused", "names", "rules", "saves")
+    __slots__ = ("fused", "kept", "names", "plans", "rules", "saves")
 
     def __init__(
         self,
@@ -53,6 +54,8 @@ class Recipe:
         self.names = names  # of all saved values
         self.saves = saves  # where each comes from: ("argument" | "shape" | ..., position)
         self.fused: dict[Any, Any] = {}  # compiled backward loops of a pointwise row
+        self.plans: int | None = None  # where compiled calls find how to use them
+        self.kept: list[Any] = []  # what is there
 
 
 class Op:
@@ -63,6 +66,7 @@ class Op:
     """
 
     attach: Callable[[Tensor, Sequence[Tensor]], None] | None = None  # what views do when made
+    kinds_say_all = False  # whether the name of a node depends on kinds of arguments alone
     out_may_share = True  # whether PyTorch lets ``out`` be an input's memory
     out_may_cast = True  # whether ``out`` may have another dtype than the result
 
@@ -147,10 +151,23 @@ class Op:
         first = self.parameters.positional
         return (*arguments[:first], arguments[first:])
 
-    def _note(self, *call: Any) -> None:
-        """Records a call, given its arguments and its result."""
-        if mode.recording:
-            record(self, self._gathered(call[:-1]), call[-1:])
+    def _note(self, place: int, *call: Any) -> None:
+        """Records a call, given its arguments and its result, and writes how to do so again."""
+        if not mode.recording:
+            return
+        arguments, results = self._gathered(call[:-1]), call[-1:]
+        node = record(self, arguments, results)
+        saves = [
+            Save(source, position, self.defaults[position] if position >= 0 else None)
+            for source, position in node.recipe.saves
+        ]
+        given = len(self.names) - self.parameters.gathers
+        simple = all(x.__class__ not in (list, tuple) for x in call) and all(
+            save.source in SOURCES and save.position < given for save in saves
+        )
+        if place and simple and (self.only_node or self.kinds_say_all):
+            links = results[0].dtype.category == 2
+            write_recipe(place, type(node), node.recipe, links, self.differentiable, saves)
 
     def _attach_one(self, source: Tensor, result: Tensor) -> None:
         assert self.attach is not None

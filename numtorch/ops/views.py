@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided as strided
 
-from numtorch_kernels import memory
+from numtorch_kernels import copying, memory
 
 from ..autograd.inplace import CopySlices, move, refuse_change
 from ..autograd.mode import mode
@@ -364,13 +364,13 @@ def expanded_size(
 
 def _expand(x: Array, *size: int) -> Array:
     shape = expanded_size(x.shape, size, TENSOR_TYPES[x.dtype.name])
+    if x.flags.c_contiguous and x.size:
+        return copying.expanded(x, shape)
     missing = len(shape) - x.ndim
     steps = [0] * missing + [
         0 if had == 1 and wanted != 1 else step
         for had, wanted, step in zip(x.shape, shape[missing:], x.strides, strict=True)
     ]
-    if x.flags.c_contiguous and x.size:
-        return np.ndarray(shape, x.dtype, x, 0, steps)
     return strided(x, shape, steps)
 
 

@@ -16,9 +16,8 @@ from numba import types
 
 from .. import diskcache, objects
 from ..build import MachineCode
-from ..intrinsics import address_of, helper
 from . import holders, pythontypes
-from .holders import HEAD, call_python, release
+from .holders import HEAD
 
 # Words of a callable object, after those of Python: its row, and how it differs from it.
 ROW, FORM, INPLACE = range(1, 4)
@@ -29,25 +28,11 @@ FUNCTION = HEAD  # the word with the Python function of a callable object
 # Words of a row: the table, how many operands, what notes a call for gradients, plans; the others
 # are its kind's.
 TABLE, ARITY, RECORD, PLANS = range(4)
-_ROW_WORDS = 12
+_ROW_WORDS = 20
 
 GIVEN = (1 << 63) - 1  # the bits of an argument count that are the count
 _LOOK_AT = 64  # calls, before which not even loading is worth it
 _PATIENCE = 5000  # calls through Python before compiled calls are worth seconds of compilation
-
-
-@helper
-def record_call(row, arguments, count, result, frame):
-    """Has a call noted for gradients; gives its result, or 0 after an error, and it is released."""
-    for i in range(count):
-        frame[i] = arguments[i]
-    frame[count] = result
-    noted = call_python(row[RECORD], address_of(frame), count + 1, 0)
-    if noted == 0:
-        release(result)
-        return 0
-    release(noted)
-    return result
 
 
 @cache
@@ -58,7 +43,8 @@ def _machine_code(function: Callable[..., int]) -> MachineCode:
 class Calls:
     """The callables of a row, and what is known of their calls.
 
-    ``record`` is called with the operands and the result where one of the operands needs gradients.
+    ``record`` is called where one of the operands needs gradients: with the place for a recipe (see
+    :mod:`.recording`), the operands, and the result.
     """
 
     code: ClassVar[Callable[..., int]]  # CPython's "vectorcall" function of the callables

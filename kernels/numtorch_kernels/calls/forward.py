@@ -22,7 +22,6 @@ from .callables import (
     ROW,
     TABLE,
     Calls,
-    record_call,
 )
 from .holders import (
     ARRAY,
@@ -64,13 +63,17 @@ from .holders import (
     release,
     version_of,
 )
+from .recording import record_call
 
 # Words of a row, after those of all rows: the least and most arguments; from which on they are
 # sizes; the function of arrays; what makes results of other things than an array; what notes what
-# a result is a view of, or 0; what refuses arguments, or 0.
-_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _ATTACH, _CHECK = range(PLANS + 1, PLANS + 8)
+# a result is a view of, or 0; what refuses arguments, or 0; the places for recipes where the first,
+# the second, or both of the first two arguments need gradients.
+(_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _ATTACH, _CHECK,
+ _RECIPES) = range(PLANS + 1, PLANS + 9)  # fmt: skip
 
-_MOST_ARGUMENTS = 64
+_OTHERS = 4  # the bit that says that gradients are needed of more than the first two arguments
+_MOST_ARGUMENTS = 60
 _ITEMS = TUPLE_HEAD // 8  # the word of a tuple with its first item; that of a list says where it is
 
 
@@ -113,8 +116,8 @@ def any_needs_gradients(t, x):
 def take_arrays(row, t, given, count, values):
     """Writes what the function gets for arguments, all new references.
 
-    Gives 1 where the result needs gradients and 0 where not, -1 after an error, and -2 where an
-    argument is of another type than these, after which there are no references.
+    Gives bits of the arguments that need gradients, -1 after an error, and -2 where an argument is
+    of another type than these, after which there are no references.
     """
     needs = 0
     for i in range(count):
@@ -129,7 +132,8 @@ def take_arrays(row, t, given, count, values):
         elif is_holder(t, x):
             values[i] = int64_at(x)[t[ARRAY]]
             hold(values[i])
-            needs |= needs_gradients(t, x)
+            if needs_gradients(t, x):
+                needs |= 1 << i
         elif x == t[NONE] or x == t[TRUE] or x == t[FALSE] or kind == t[FLOAT] or kind == t[TEXT]:
             hold(x)
             values[i] = x
@@ -140,8 +144,8 @@ def take_arrays(row, t, given, count, values):
                 status = -2
             elif made == 0:
                 status = -1
-            else:
-                needs |= any_needs_gradients(t, x)
+            elif any_needs_gradients(t, x):
+                needs |= _OTHERS
         else:
             status = -2
         if status < 0:
@@ -231,7 +235,10 @@ def compute_result(row, t, arguments, count):
     if result == 0:
         return 0
     if needs != 0 and row[RECORD] != 0:
-        result = record_call(row, arguments, count, result, frame)
+        recipe = 0
+        if needs < _OTHERS:
+            recipe = address_of(offset(row, _RECIPES + needs - 1))
+        result = record_call(row[RECORD], t, recipe, arguments, count, needs, result, frame)
     if result != 0 and row[_ATTACH] != 0 and not attach(row, t, arguments[0], result):
         release(result)
         return 0

@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 # Words of the table. Places of fields are in words from an object's address.
 (BUSY, CLASS, ARRAY, KIND, NEEDS, VIEW, VERSION, VIEW_CLASS, BASE, WHY, SINCE, VERSION_CLASS,
  NUMBER, FALSE, TRUE, NONE, NOTHING, FLOAT, INTEGER, TEXT, LIST, TUPLE, NDARRAY, NEW_ARRAY,
- NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, KINDS) = range(30)  # fmt: skip
+ NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, NODE, OUTPUT, KINDS) = range(32)  # fmt: skip
 
 HEAD = objects.OBJECT_HEAD // 8  # words before an object's own
 TYPE = HEAD - 1  # the word with an object's type
@@ -66,6 +66,8 @@ attribute_of = c_function("PyObject_GetAttr", 2)
 integer_of = c_function("PyLong_AsLongLongAndOverflow", 2)
 new_integer = c_function("PyLong_FromLongLong", 1)
 new_list = c_function("PyList_New", 1)
+new_tuple = c_function("PyTuple_New", 1)
+next_of = c_function("PyIter_Next", 1)
 
 
 @intrinsic
@@ -85,7 +87,7 @@ def call_address(_context, address, arguments):
     return types.intp(types.intp, arguments), codegen
 
 
-def _place(instance: Any, field: str) -> int:
+def place_of(instance: Any, field: str) -> int:
     """The word of an object in which a field of its is, which this gives another value."""
     value = object()
     setattr(instance, field, value)
@@ -103,25 +105,27 @@ def describe(
     """Says what classes hold arrays, which fields they must have, and what kinds of arrays are.
 
     Of a holder ``_array``, ``dtype`` (the kind), ``_needs_grad`` (a bool), ``_view`` (what it is a
-    view of, or None) and ``_version_counter`` (or None); of a view ``base``, ``kind`` (why it may
-    not be changed) and ``number``, which a version has too. ``mode.recording`` says whether
-    gradients are wanted.
+    view of, or None), ``_version_counter`` (or None), ``_node`` and ``_output`` (what computed it,
+    and which of its results it is); of a view ``base``, ``kind`` (why it may not be changed) and
+    ``number``, which a version has too. ``mode.recording`` says whether gradients are wanted.
     """
     example, example_view = object.__new__(holder), object.__new__(view)
     recording = "recording"
     values = {
         CLASS: id(holder),
-        ARRAY: _place(example, "_array"),
-        KIND: _place(example, "dtype"),
-        NEEDS: _place(example, "_needs_grad"),
-        VIEW: _place(example, "_view"),
-        VERSION: _place(example, "_version_counter"),
+        ARRAY: place_of(example, "_array"),
+        KIND: place_of(example, "dtype"),
+        NEEDS: place_of(example, "_needs_grad"),
+        VIEW: place_of(example, "_view"),
+        VERSION: place_of(example, "_version_counter"),
+        NODE: place_of(example, "_node"),
+        OUTPUT: place_of(example, "_output"),
         VIEW_CLASS: id(view),
-        BASE: _place(example_view, "base"),
-        WHY: _place(example_view, "kind"),
-        SINCE: _place(example_view, "number"),
+        BASE: place_of(example_view, "base"),
+        WHY: place_of(example_view, "kind"),
+        SINCE: place_of(example_view, "number"),
         VERSION_CLASS: id(version),
-        NUMBER: _place(object.__new__(version), "number"),
+        NUMBER: place_of(object.__new__(version), "number"),
         NEW_ARRAY: _numpy_function(_NEW_FROM_DESCR),
         NEW_OBJECT: pythontypes.new_object(),
     }
@@ -224,9 +228,12 @@ def new_holder(t, array, kind):
     hold(t[FALSE])
     hold(t[NONE])
     hold(t[NONE])
+    hold(t[NONE])
+    hold(t[ZERO])
     fields = int64_at(holder)
     fields[t[ARRAY]], fields[t[KIND]], fields[t[NEEDS]] = array, kind, t[FALSE]
-    fields[t[VIEW]] = fields[t[VERSION]] = t[NONE]
+    fields[t[VIEW]], fields[t[VERSION]], fields[t[NODE]] = t[NONE], t[NONE], t[NONE]
+    fields[t[OUTPUT]] = t[ZERO]
     return holder
 
 

@@ -18,8 +18,6 @@ from ..build import Loop
 from ..intrinsics import (
     address_of,
     call_loop,
-    float32_at,
-    float64_at,
     helper,
     int64_at,
     offset,
@@ -38,7 +36,6 @@ from .callables import (
     ROW,
     TABLE,
     Calls,
-    record_call,
 )
 from .holders import (
     AT,
@@ -56,7 +53,6 @@ from .holders import (
     array_of,
     call_python,
     hold,
-    integer_of,
     is_holder,
     needs_gradients,
     new_array,
@@ -64,13 +60,16 @@ from .holders import (
     note_change,
     read_array,
 )
+from .numbers import NUMBER_KINDS, read_number
+from .recording import record_call
 
 # Words of a plan. ``_NUMBER`` is the place of the operand that is a number, or -1, and its type is
-# ``_NUMBER_KIND``; ``_ITEMS`` are the bytes of an element of each operand and of the result.
+# ``_NUMBER_KIND``; ``_ITEMS`` are the bytes of an element of each operand and of the result;
+# ``_RECIPES`` the places for recipes where the first, the second, or both need gradients.
 (_NEXT, _FIRST, _SECOND, _LOOP, _DESCRIPTION, _KIND, _LIMIT, _NUMBER, _NUMBER_KIND,
  _ITEMS) = range(10)  # fmt: skip
-_FLOAT32, _FLOAT64, _INT64 = range(3)
-_NUMBER_KINDS = {"float32": _FLOAT32, "float64": _FLOAT64, "int64": _INT64}
+_RECIPES = _ITEMS + 3
+_PLAN_WORDS = _RECIPES + 3
 
 _MOST_DIMENSIONS = 16
 
@@ -94,32 +93,6 @@ def find_plan(row, first, second):
             break
         place = plan[_NEXT]
     return place
-
-
-@helper
-def read_number(t, x, kind, place):
-    """Writes a Python number as one of a loop's dtype; says whether it is one of those."""
-    value = 0.0
-    if int64_at(x)[TYPE] == t[FLOAT]:
-        value = float64_at(x)[HEAD]
-        if kind == _INT64:
-            return False
-    else:
-        spot = offset(place, 1)
-        whole = integer_of(x, address_of(spot))
-        if spot[0] & 0xFFFFFFFF != 0 or abs(whole) > 1 << 53:
-            return False
-        if kind == _INT64:
-            place[0] = whole
-            return True
-        value = float(whole)
-    if kind == _FLOAT32:
-        if not abs(value) <= 3.4e38:
-            return False
-        float32_at(address_of(place))[0] = value
-    else:
-        float64_at(address_of(place))[0] = value
-    return True
 
 
 @helper
@@ -262,7 +235,7 @@ def attempt(own, row, t, arguments):
     swapped = own[FORM]
     x = y = given[swapped]
     first = second = kind_of(t, x)
-    needs = False
+    bits = 0
     if arity == 2:
         y = given[1 - swapped]
         second = kind_of(t, y)
@@ -271,16 +244,17 @@ def attempt(own, row, t, arguments):
         return MISS
     plan = int64_at(place)
     if row[RECORD] != 0:
-        needs = (plan[_NUMBER] != 0 and needs_gradients(t, x)) or (
-            arity == 2 and plan[_NUMBER] != 1 and needs_gradients(t, y)
-        )
-        if needs and own[INPLACE] != 0:
+        if plan[_NUMBER] != 0 and needs_gradients(t, x):
+            bits = 1
+        if arity == 2 and plan[_NUMBER] != 1 and needs_gradients(t, y):
+            bits |= 2
+        if bits != 0 and own[INPLACE] != 0:
             return MISS
     result = compute(t, plan, arity, own[INPLACE], x, y, frame)
-    if needs and result > MISS:
-        operands = offset(frame, arity + 1)
-        operands[0], operands[1] = x, y
-        return record_call(row, operands, arity, result, frame)
+    if bits != 0 and result > MISS:
+        frame[0], frame[1] = x, y
+        recipe = address_of(offset(plan, _RECIPES + bits - 1))
+        return record_call(row[RECORD], t, recipe, frame, arity, bits, result, offset(frame, 2))
     return result
 
 
@@ -308,14 +282,19 @@ class PointwiseCalls(Calls):
         """
         numbers = [k for k, operand in enumerate(operands) if operand in (float, int)]
         number = numbers[0] if numbers else -1
-        number_kind = _NUMBER_KINDS.get(loop.dtypes[number].name) if numbers else 0
+        number_kind = NUMBER_KINDS.get(loop.dtypes[number].name) if numbers else 0
         if number_kind is None or not objects.are_as_expected():
             return
-        items = [dtype.itemsize for dtype in loop.dtypes]
         description = id(loop.dtypes[-1])
-        plan = np.array(
-            [int(self.words[PLANS]), id(operands[0]), id(operands[-1]), loop.address, description,
-             id(kind), limit, number, number_kind, *items], np.int64
-        )  # fmt: skip
+        head = [
+            int(self.words[PLANS]),
+            id(operands[0]),
+            id(operands[-1]),
+            loop.address,
+            description,
+        ]
+        plan = np.zeros(_PLAN_WORDS, np.int64)
+        plan[:_ITEMS] = [*head, id(kind), limit, number, number_kind]
+        plan[_ITEMS : _ITEMS + len(loop.dtypes)] = [dtype.itemsize for dtype in loop.dtypes]
         self.words[PLANS] = plan.ctypes.data
         self.keep(plan, operands, loop, kind)

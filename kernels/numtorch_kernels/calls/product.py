@@ -10,7 +10,7 @@ from .. import objects
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..objects import ALIGNED, DATA, FLAGS, NDIM, SHAPE, STRIDES
-from .callables import FUNCTION, GIVEN, OWN, PLANS, ROW, TABLE, Calls, record_call
+from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
 from .holders import (
     BUSY,
     HEAD,
@@ -24,11 +24,13 @@ from .holders import (
     new_holder,
     release,
 )
+from .recording import record_call
 
 # Words of a plan: the loops for matrices, for a matrix and a vector along rows and along columns,
-# of which 0 is not known; below how many multiply-adds they are to be used.
+# of which 0 is not known; below how many multiply-adds they are to be used; the places for
+# recipes where the first, the second, or both need gradients.
 (_NEXT, _OF, _MATRICES, _ROWS, _COLUMNS, _MOST, _MOST_OF_VECTOR, _DESCRIPTION,
- _ITEM) = range(9)  # fmt: skip
+ _ITEM, _RECIPES) = range(10)  # fmt: skip
 
 
 @helper
@@ -99,9 +101,15 @@ def product(row, t, arguments):
     if not multiply(plan, a, b, m, k, n, offset(int64_at(array), HEAD)[DATA], frame):
         release(result)
         return MISS
-    if needs_gradients(t, x) or needs_gradients(t, y):
-        return record_call(row, arguments, 2, result, frame)
-    return result
+    bits = 0
+    if needs_gradients(t, x):
+        bits = 1
+    if needs_gradients(t, y):
+        bits |= 2
+    if bits == 0:
+        return result
+    recipe = address_of(offset(plan, _RECIPES + bits - 1))
+    return record_call(row[RECORD], t, recipe, arguments, 2, bits, result, frame)
 
 
 def product_call(entry: int, arguments: int, count: int, names: int) -> int:
@@ -128,10 +136,8 @@ class ProductCalls(Calls):
         """Notes the loops of a dtype, as far as they are compiled, and below what they are used."""
         plan = self._plans.get(dtype)
         if plan is None:
-            plan = self._plans[dtype] = np.array(
-                [int(self.words[PLANS]), id(kind), 0, 0, 0, *limits, id(dtype), dtype.itemsize],
-                np.int64,
-            )
+            words = [int(self.words[PLANS]), id(kind), 0, 0, 0, *limits, id(dtype), dtype.itemsize]
+            plan = self._plans[dtype] = np.array([*words, 0, 0, 0], np.int64)
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
             self.keep(dtype, kind)

@@ -19,7 +19,7 @@ from ..intrinsics import (
 )
 from ..objects import DATA
 from ..reduction import SHORT, Reduction, columns, rows, unused
-from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls, record_call
+from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
 from .holders import (
     AT,
     BUSY,
@@ -45,12 +45,13 @@ from .holders import (
     read_array,
     release,
 )
+from .recording import record_call
 
 # Words of a plan: the loops, of which 0 is not known; the item sizes of x and of the result; what
 # is divided by how many elements were combined: nothing, float32 or float64; the operand of who
-# needs none.
+# needs none; the places for recipes of calls over all and over one dimension.
 (_NEXT, _OF, _ROWS, _COLUMNS, _DESCRIPTION, _RESULT, _ITEM, _RESULT_ITEM, _SCALE,
- _UNUSED) = range(10)  # fmt: skip
+ _UNUSED, _RECIPES) = range(11)  # fmt: skip
 _NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
 _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
@@ -156,7 +157,8 @@ def reduce_call(row, t, arguments, given):
         release(result)
         return MISS
     if row[RECORD] != 0 and needs_gradients(t, x):
-        return record_call(row, arguments, given, result, frame)
+        recipe = address_of(offset(plan, _RECIPES + (axis >= 0)))
+        return record_call(row[RECORD], t, recipe, arguments, given, 1, result, frame)
     return result
 
 
@@ -191,7 +193,7 @@ class ReductionCalls(Calls):
             nothing = unused[target]
             plan = self._plans[source] = np.array(
                 [int(self.words[PLANS]), id(kind), 0, 0, id(target), id(result), source.itemsize,
-                 target.itemsize, scale, nothing.ctypes.data], np.int64
+                 target.itemsize, scale, nothing.ctypes.data, 0, 0], np.int64
             )  # fmt: skip
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data

@@ -1,0 +1,288 @@
+"""Backward of pointwise operations on small arrays, without Python.
+
+Python computes the first gradients for each combination of kinds, and adds a plan; compiled code
+follows it where all arrays are as large as the incoming gradient, or of one element.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import objects
+from ..build import Loop
+from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
+from ..objects import DATA, DESCRIPTION, NDIM, SHAPE, STRIDES, TUPLE_HEAD
+from .callables import FUNCTION, GIVEN, OWN, PLANS, ROW, TABLE, Calls
+from .holders import (
+    AT,
+    BUSY,
+    COUNT,
+    FALSE,
+    HEAD,
+    KIND,
+    MISS,
+    NONE,
+    NUMBER,
+    OPERAND,
+    TYPE,
+    VERSION,
+    array_of,
+    call_python,
+    hold,
+    integer_of,
+    is_holder,
+    new_array,
+    new_holder,
+    new_list,
+    read_array,
+    release,
+)
+from .numbers import NUMBER_KINDS, read_number
+from .recording import (
+    LIKES,
+    PLANS_OF,
+    RECIPE_OF,
+    S_ARRAY,
+    S_COUNTER,
+    SAVED,
+    SAVED_CLASS,
+    VERSIONS,
+    common,
+)
+
+# Words of a plan: the kind of the incoming gradient and its items' size, the loop, how many values,
+# results and edges there are, below how many elements it holds;
+(_NEXT, _OF, _ITEM, _LOOP, _VALUES, _RESULTS, _EDGES, _LIMIT, _PARTS) = range(9)
+# then of each value what it is, its kind or dtype (or the object itself), and its items' size
+# or what number it becomes;
+_TENSOR, _SAVED, _NUMBER, _STATIC = range(4)
+# then of each result its dtype, kind and items' size; then of each edge which result goes there,
+# and the kind of the input.
+_NO_RESULT, _INCOMING = -1, -2
+
+MOST = 8  # values, results and edges
+_ITEMS = TUPLE_HEAD // 8
+
+
+@helper
+def items_of(x):
+    """The items of a list."""
+    return int64_at(int64_at(x)[HEAD + 1])
+
+
+@helper
+def read_spread(array, operand):
+    """Reads an operand; says whether its elements are adjacent, or (COUNT 1) all the same one."""
+    if read_array(array, operand):
+        return True
+    sizes, strides = int64_at(array[SHAPE]), int64_at(array[STRIDES])
+    for axis in range(array[NDIM] & 0xFFFFFFFF):
+        if sizes[axis] > 1 and strides[axis] != 0:
+            return False
+    operand[COUNT] = min(operand[COUNT], 1)
+    return True
+
+
+@helper
+def is_version(t, counter, expected):
+    """Whether a version counter, or None, is at the number that was expected."""
+    if counter == t[NONE]:
+        return integer_of(expected, address_of(words())) == 0
+    overflow = address_of(words())
+    now = int64_at(counter)[t[NUMBER]]
+    return now == expected or integer_of(now, overflow) == integer_of(expected, overflow)
+
+
+@helper
+def read_value(t, n, what, value, version, operand, spot):
+    """Reads a saved value; says whether it is as a plan has it, and unchanged."""
+    if what[0] == _STATIC:
+        return value == what[1]
+    if what[0] == _NUMBER:
+        operand[AT], operand[COUNT] = address_of(spot), 1
+        return int64_at(value)[TYPE] == what[1] and read_number(t, value, what[2], spot)
+    if version == t[NONE]:
+        return False
+    if what[0] == _SAVED:
+        if int64_at(value)[TYPE] != n[SAVED_CLASS]:
+            return False
+        array = offset(int64_at(int64_at(value)[n[S_ARRAY]]), HEAD)
+        counter = int64_at(value)[n[S_COUNTER]]
+        alike = array[DESCRIPTION] == what[1]
+    else:
+        if not is_holder(t, value):
+            return False
+        array, counter = array_of(t, value), int64_at(value)[t[VERSION]]
+        alike = int64_at(value)[t[KIND]] == what[1]
+    return alike and read_spread(array, operand) and is_version(t, counter, version)
+
+
+@helper
+def is_like(like, kind, array):
+    """Whether an input was of a kind and had the sizes of an array."""
+    parts = offset(int64_at(like), _ITEMS)
+    sizes = int64_at(parts[0])
+    if parts[1] != kind:
+        return False
+    rank = array[NDIM] & 0xFFFFFFFF
+    if sizes[HEAD] != rank:
+        return False
+    own, overflow = int64_at(array[SHAPE]), address_of(words())
+    for axis in range(rank):
+        if integer_of(offset(sizes, _ITEMS)[axis], overflow) != own[axis]:
+            return False
+    return True
+
+
+@helper
+def results_of(t, plan, g, array, results):
+    """A list of the gradients of all edges; their arrays are written to the results."""
+    part = offset(plan, _PARTS + 4 * plan[_VALUES])
+    for k in range(plan[_RESULTS]):
+        made = new_array(t, part[3 * k], array[NDIM] & 0xFFFFFFFF, array[SHAPE])
+        results[k] = new_holder(t, made, part[3 * k + 1])
+    goes = offset(part, 3 * plan[_RESULTS])
+    gradients = new_list(plan[_EDGES])
+    items = items_of(gradients)
+    for k in range(plan[_EDGES]):
+        value = t[NONE]
+        if goes[2 * k] == _INCOMING:
+            value = g
+        elif goes[2 * k] != _NO_RESULT:
+            value = results[goes[2 * k]]
+        hold(value)
+        items[k] = value
+    for k in range(plan[_RESULTS]):
+        release(results[k])
+    return gradients
+
+
+@helper
+def run_plan(t, n, plan, fields, g, frame):
+    """The gradients of a node's edges, a new list; or MISS where the plan is for another case."""
+    values, versions = items_of(fields[n[SAVED]]), items_of(fields[n[VERSIONS]])
+    likes, array, operand = items_of(fields[n[LIKES]]), array_of(t, g), frame
+    if int64_at(g)[t[KIND]] != plan[_OF] or not read_spread(array, operand):
+        return MISS
+    count, results, total = plan[_VALUES], plan[_RESULTS], 1
+    for axis in range(array[NDIM] & 0xFFFFFFFF):
+        total *= int64_at(array[SHAPE])[axis]
+    if total == 0 or total >= plan[_LIMIT]:
+        return MISS
+    pointers, steps = offset(frame, OPERAND), offset(frame, OPERAND + 3 * MOST)
+    spots, made = offset(frame, OPERAND + 6 * MOST), offset(frame, OPERAND + 8 * MOST)
+    pointers[0], steps[0] = operand[AT], 0 if operand[COUNT] != total else plan[_ITEM]
+    inputs = 1
+    for k in range(count):
+        what, spot = offset(plan, _PARTS + 4 * k), offset(spots, 2 * k)
+        if not read_value(t, n, what, values[k], versions[k], operand, spot):
+            return MISS
+        if what[0] != _STATIC:
+            if operand[COUNT] != 1 and operand[COUNT] != total:
+                return MISS
+            pointers[inputs] = operand[AT]
+            steps[inputs] = what[2] if operand[COUNT] == total else 0
+            inputs += 1
+    part = offset(plan, _PARTS + 4 * count)
+    goes = offset(part, 3 * results)
+    for k in range(plan[_EDGES]):
+        if goes[2 * k] != _NO_RESULT and not is_like(likes[k], goes[2 * k + 1], array):
+            return MISS
+    gradients = results_of(t, plan, g, array, made)
+    for k in range(results):
+        pointers[inputs + k] = array_of(t, made[k])[DATA]
+        steps[inputs + k] = part[3 * k + 2]
+    frame[0] = total
+    if plan[_LOOP] != 0:
+        call_loop(plan[_LOOP], pointers, frame, steps)
+    return gradients
+
+
+@helper
+def run_node(t, n, node, grads):
+    """The gradients of a node's edges, a new list; or MISS."""
+    fields = int64_at(node)
+    known = int64_at(fields[n[RECIPE_OF]])[n[PLANS_OF]]
+    if fields[n[SAVED]] == t[NONE] or known == t[NONE] or int64_at(grads)[HEAD] != 1:
+        return MISS
+    g = items_of(grads)[0]
+    frame = words()
+    place = integer_of(known, address_of(frame))
+    result = MISS
+    while place != 0 and result == MISS and g != t[NONE]:
+        plan = int64_at(place)
+        result = run_plan(t, n, plan, fields, g, frame)
+        place = plan[_NEXT]
+    return result
+
+
+def backward_call(entry: int, arguments: int, count: int, names: int) -> int:
+    """What CPython calls: the vectorcall function of a callable object."""
+    row = int64_at(offset(int64_at(entry), OWN)[ROW])
+    t, given = int64_at(row[TABLE]), int64_at(arguments)
+    if names == 0 and t[BUSY] == 0 and count & GIVEN == 3 and given[2] == t[FALSE]:
+        result = run_node(t, int64_at(row[PLANS]), given[0], given[1])
+        if result != MISS:
+            return result
+    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+
+
+class BackwardCalls(Calls):
+    """Calls of a node, a list of gradients, and whether the result is to be differentiated."""
+
+    code = backward_call
+
+    def __init__(self) -> None:
+        super().__init__(3, None)
+        self.words[PLANS] = common.ctypes.data
+
+
+class Gradients(NamedTuple):
+    """How the gradients of a pointwise operation are computed, once values are as here.
+
+    ``values`` are, of each saved one, a dtype with what it makes, or None of an object that must
+    be the same: pairs (what, kind). ``places`` say of each edge which result goes there (None: the
+    incoming gradient), and of what kind the input is.
+    """
+
+    loop: Loop | None
+    kind: Any
+    values: list[tuple[str, Any]]
+    places: dict[int, tuple[int | None, Any]]
+    edges: int
+
+
+_WHAT = {"tensor": _TENSOR, "saved": _SAVED, "number": _NUMBER, "static": _STATIC}
+
+
+def make_plan(gradients: Gradients, following: int, limit: int, kinds: dict[Any, Any]) -> Any:
+    """The words of a plan, before that at ``following``; None where that cannot be.
+
+    ``kinds`` are those of arrays by their dtypes.
+    """
+    loop, values = gradients.loop, gradients.values
+    dtypes = () if loop is None else loop.dtypes
+    inputs = 1 if loop is None else loop.inputs
+    results = dtypes[inputs:]
+    if max(len(values), len(results), gradients.edges) > MOST or not objects.are_as_expected():
+        return None
+    made = [following, id(gradients.kind), gradients.kind.itemsize]
+    made += [0 if loop is None else loop.address, len(values), len(results), gradients.edges, limit]
+    operands = iter(dtypes[1:inputs])
+    for what, kind in values:
+        size = 0
+        if what != "static" and loop is not None:
+            dtype = next(operands)
+            number = NUMBER_KINDS.get(dtype.name)
+            if what == "number" and number is None:
+                return None
+            size = number if what == "number" else dtype.itemsize
+        made += [_WHAT[what], id(kind), size, 0]
+    for dtype in results:
+        made += [id(dtype), id(kinds[dtype]), dtype.itemsize]
+    for edge in range(gradients.edges):
+        place, kind = gradients.places.get(edge, (_NO_RESULT, None))
+        made += [_INCOMING if place is None else place, id(kind)]
+    return np.array(made, np.int64)
