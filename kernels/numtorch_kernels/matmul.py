@@ -162,9 +162,9 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         if m > 1 < n and m * k * n < SERIAL:
             return _in_place(a.dtype).ufunc(a, b)
         if n == 1 < m and m * k < STREAM:
-            return mv(a, b[:, 0])[:, None]
+            return mv(a, b[:, 0]).reshape(m, 1)
         if m == 1 and k * n < STREAM:
-            return mv(b.T, a[0])[None]
+            return mv(b.T, a[0]).reshape(1, n)
     elif a.ndim < 2 or b.ndim < 2:
         if a.ndim < 2:
             return dot(a, b, out) if b.ndim < 2 else mv(b.swapaxes(-1, -2), a, out)

@@ -301,15 +301,22 @@ class Run:
                     continue
                 results = self.step(node, grads)
             else:
-                results = node.run(grads, self.create_graph)
-                if results.__class__ is not list:
-                    results = list(results)
+                results = _as_list(node.run(grads, self.create_graph))
                 if not self.retain_graph:
                     node.release()
             for position, edge in enumerate(node.edges):
                 grad = results[position]
                 results[position] = None  # what is pending must have no reference left here
-                if edge is not None and grad is not None:
+                if edge is None or grad is None:
+                    continue
+                if isinstance(edge, Node) and edge.outputs == 1 and self.useful is None:
+                    waiting = pending.get(edge)
+                    if waiting is None:
+                        pending[edge] = [grad]
+                        heapq.heappush(heap, (-edge.number, edge))
+                    else:
+                        self.add(waiting, 0, grad)
+                else:
                     self.deliver(edge, grad)
 
     def before(self, node: Node, grads: Grads) -> None:
@@ -338,9 +345,7 @@ class Run:
         if node.number < Run.fence:
             Run.crossed = True
         try:
-            results = node.run(grads, self.create_graph)
-            if results.__class__ is not list:
-                results = list(results)
+            results = _as_list(node.run(grads, self.create_graph))
             if mode.anomaly and mode.check_nan:
                 _refuse_nan(node, results)
         except Exception:
@@ -384,6 +389,10 @@ class Run:
             for hook in list((leaf._accumulated_hooks or {}).values()):
                 hook(leaf)
         del self.leaves[leaf]
+
+
+def _as_list(results: Sequence[Tensor | None]) -> Grads:
+    return results if isinstance(results, list) else list(results)
 
 
 def _store(leaf: Tensor, holder: Any, key: Any, create_graph: bool) -> None:

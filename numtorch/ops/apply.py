@@ -130,7 +130,7 @@ def record(
     arguments: tuple[Any, ...],
     results: tuple[Tensor, ...],
     changed: Tensor | None = None,
-) -> Node:
+) -> OpNode:
     """Makes the node of a call and attaches it to the results.
 
     ``changed`` is the tensor that the call changed in place: inputs of its memory are saved with

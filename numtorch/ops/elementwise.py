@@ -27,6 +27,7 @@ from .signature import EMPTY, KEYWORDS, must_be_tensor
 from .table import Op, Rule, check_shape_in_place
 
 Array = np.ndarray[Any, Any]
+_NUMBERS = (float, int)
 _SMALL = 4096  # elements that two operands, whatever their shapes, broadcast to at most
 
 
@@ -72,8 +73,9 @@ class PointwiseOp(Op):
 
     ``promote`` is "common" (the operands' common dtype) or "float" (the default dtype where that is
     no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
-    NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments, and
-    ``check_parameters`` too where there are more than inputs. ``numbers`` names the inputs that may
+    NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments (of
+    floating-point tensors, by their kinds alone), and ``check_parameters`` too where there are more
+    than inputs. ``numbers`` names the inputs that may
     be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion,
     and numbers among the ``constants`` are compiled into the loop.
     """
@@ -107,6 +109,7 @@ class PointwiseOp(Op):
         for name in optional:
             self.make_optional(self.names.index(name))
         self._plans: dict[Any, Plan] = {}
+        self._learned: set[tuple[Any, ...]] = set()
         self._short: dict[Any, Plan] = {}  # by the dtypes of one or two operands alone
 
     def make_calls(self) -> Calls | None:
@@ -162,28 +165,32 @@ class PointwiseOp(Op):
 
     def _learn(self, arguments: tuple[Any, ...]) -> None:
         """Notes the plan of a call that may go the short way."""
-        if len(arguments) != self.arity or self.check is not None or self.constants:
+        if len(arguments) != self.arity or self.arity > 2 or self.conditions:
             return
-        tensors = [isinstance(x, Tensor) for x in arguments]
-        if not tensors or not tensors[0] or self.conditions:
+        tensors = [x.dtype for x in arguments if isinstance(x, Tensor)]
+        numbers = [x.__class__ for x in arguments if x.__class__ in _NUMBERS]
+        if not tensors or len(tensors) + len(numbers) < self.arity or tensors[0] is not tensors[-1]:
             return
-        key: Any = None
-        if len(arguments) == 1:
-            key = arguments[0].dtype
-        elif len(arguments) == 2:
-            a, b = arguments
-            if not tensors[1] and b.__class__ in (int, float):
-                key = (a.dtype, b.__class__)
-            elif tensors[1] and a.dtype is b.dtype:
-                key = (a.dtype, a.dtype)
-        if key is not None:
-            plan = self._short[key] = self._plan(arguments)
-            plan.ufunc = plan.loop.ufunc
-            plan.serial = int(WORTH / element_cost(plan.loop))
-            plan.limit = min(plan.serial, SMALLEST // plan.loop.dtypes[-1].itemsize)
-            if isinstance(self.calls, PointwiseCalls):
-                kinds = key if len(arguments) == 2 else (key,)
-                self.calls.add_plan(kinds, plan.loop, plan.dtype, plan.limit)
+        if self.check is not None and tensors[0].category < 2:
+            return  # what checks refuse among integers may depend on their values
+        kinds = tuple(x.dtype if isinstance(x, Tensor) else x.__class__ for x in arguments)
+        fixed = arguments[1] if self._is_constant(arguments) else None
+        any_number = fixed is None and bool(numbers)
+        if (*kinds, fixed) in self._learned or (self.constants and any_number):
+            return
+        plan = self._plan(arguments)
+        plan.ufunc = plan.loop.ufunc
+        plan.serial = int(WORTH / element_cost(plan.loop))
+        plan.limit = min(plan.serial, SMALLEST // plan.loop.dtypes[-1].itemsize)
+        self._learned.add((*kinds, fixed))
+        if isinstance(self.calls, PointwiseCalls):
+            self.calls.add_plan(kinds, plan.loop, plan.dtype, plan.limit, fixed)
+        if fixed is None and kinds[0] not in _NUMBERS:
+            self._short[kinds[0] if self.arity == 1 else kinds] = plan
+
+    def _is_constant(self, arguments: tuple[Any, ...]) -> bool:
+        """Whether the second operand is a number that is compiled into the loop."""
+        return self.arity == 2 and self._is_static(1, arguments[1])
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as an ndarray."""
@@ -203,6 +210,8 @@ class PointwiseOp(Op):
         """Computes the result into a tensor's memory, without a copy of its own."""
         if len(arguments) == 2 and not deferring() and self._change(*arguments, target):
             return
+        if len(arguments) == 1 and not deferring():
+            self._learn(arguments)
         plan = self._plan(arguments)
         arrays = [
             x._array if make is None else np.asarray(make(x))
@@ -396,6 +405,8 @@ class PointwiseOp(Op):
             if make is _STATIC:
                 kinds.append(("static", x))
             elif make is not None:
+                if self.constants:
+                    return  # a plan for all numbers would be followed for these too
                 kinds.append(("number", x.__class__))
             elif isinstance(saved, Tensor):
                 kinds.append(("tensor", x.dtype))

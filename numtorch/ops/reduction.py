@@ -21,6 +21,7 @@ from ..dtype import from_numpy_dtype, to_dtype
 from ..size import Size
 from ..tensor import Tensor, normalized_dim, wrap
 from .apply import OpNode, scalar_type
+from .elementwise import pointwise
 from .joining import cat
 from .signature import must_be_tensor
 from .table import Op, Rule, op, register_rows
@@ -363,15 +364,23 @@ def _vector_norm(
     return reduce.norm(_in_dtype(x, kind), axes, float(ord), keepdim)
 
 
+_ratio = pointwise(
+    lambda a, b: s.where(b == 0, 0, a / b),
+    a=lambda g, b: s.where(b == 0, 0, g / b),
+    b=lambda g, a, b: s.where(b == 0, 0, -g * ((a / b) / b)),
+)
+
+
 def _norm_gradient(g: Tensor, x: Tensor, y: Tensor, ord: float, dim: Any, keepdim: bool) -> Tensor:
-    g, y = (restored(each, x.shape, dim, keepdim) for each in (g, y))
-    g, y = (each.to(x.dtype) for each in (g, y))
+    if dim is not None:
+        g, y = (restored(each, x.shape, dim, keepdim) for each in (g, y))
+    g, y = (each if each.dtype is x.dtype else each.to(x.dtype) for each in (g, y))
     if ord == 0:
         return x * 0
     if ord == 1:
         return x.sign() * g
     if ord == 2:
-        return s.where(y == 0, 0, x * (g / y))
+        return x * _ratio(g, y)
     size = x.abs()
     if math.isinf(ord):
         chosen = size == y
@@ -421,6 +430,8 @@ def norm(
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
     order = 2.0 if p is None or isinstance(p, str) else p
+    if dtype is None and out is None:
+        return _vector_norm_row.function(input, order, dim, keepdim)
     return _vector_norm_row.function(input, order, dim, keepdim, dtype=dtype, out=out)
 
 

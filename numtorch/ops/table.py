@@ -134,7 +134,7 @@ class Op:
             sizes_from=first if self.parameters.gathers else None,
             finish=self._finish,
             record=self._note if self.rules else None,
-            attach=None if self.attach is None else self._attach_one,
+            is_view=self.attach is not None,
             check=self.check,
         )
 
@@ -168,10 +168,6 @@ class Op:
         if place and simple and (self.only_node or self.kinds_say_all):
             links = results[0].dtype.category == 2
             write_recipe(place, type(node), node.recipe, links, self.differentiable, saves)
-
-    def _attach_one(self, source: Tensor, result: Tensor) -> None:
-        assert self.attach is not None
-        self.attach(source, (result,))
 
     def _finish(self, values: Any, *arguments: Any) -> Any:
         """The result of a call, given what the forward gave."""

@@ -275,10 +275,9 @@ def make_plan(gradients: Gradients, following: int, limit: int, kinds: dict[Any,
         size = 0
         if what != "static" and loop is not None:
             dtype = next(operands)
-            number = NUMBER_KINDS.get(dtype.name)
-            if what == "number" and number is None:
+            if what == "number" and dtype.name not in NUMBER_KINDS:
                 return None
-            size = number if what == "number" else dtype.itemsize
+            size = NUMBER_KINDS[dtype.name] if what == "number" else dtype.itemsize
         made += [_WHAT[what], id(kind), size, 0]
     for dtype in results:
         made += [id(dtype), id(kinds[dtype]), dtype.itemsize]

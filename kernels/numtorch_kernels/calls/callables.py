@@ -6,6 +6,7 @@ words that compiled code reads; each of them has words of its own for how it dif
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
 from functools import cache
 from threading import Thread
@@ -77,6 +78,7 @@ class Calls:
         made = kind(function)
         pythontypes.words_of(made)[:] = [0, self.words.ctypes.data, form, inplace]
         self._callables.append(made)
+        _named.setdefault(_name(made), made)
         return made
 
     def answer(self) -> None:
@@ -87,6 +89,24 @@ class Calls:
 
 
 _all: list[Calls] = []
+_named: dict[tuple[str, str], Any] = {}
+
+
+def _name(made: Any) -> tuple[str, str]:
+    return type(made).__name__, made.__qualname__
+
+
+def _found(name: tuple[str, str]) -> Any:
+    """The callable of a name, of those that were made first; for pickles and copies."""
+    return _named[name]
+
+
+def _reduced(made: Any) -> tuple[Any, ...]:
+    return _found, (_name(made),)
+
+
+for _type in (pythontypes.function_type(), pythontypes.method_type()):
+    copyreg.pickle(_type, _reduced)
 
 
 def _codes() -> list[MachineCode]:

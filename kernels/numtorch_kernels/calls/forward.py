@@ -28,14 +28,17 @@ from .holders import (
     BASE,
     BUSY,
     FALSE,
+    FALSE_FLAG,
     FLOAT,
     HEAD,
+    INFERENCE,
     INTEGER,
     KINDS,
     LIST,
     MISS,
-    MODE,
     NDARRAY,
+    NO_FLAG,
+    NO_GRAD,
     NONE,
     NOTHING,
     NUMBER,
@@ -51,8 +54,8 @@ from .holders import (
     WHY,
     ZERO,
     array_of,
-    attribute_of,
     call_python,
+    flag_of_mode,
     hold,
     integer_of,
     is_holder,
@@ -66,10 +69,10 @@ from .holders import (
 from .recording import record_call
 
 # Words of a row, after those of all rows: the least and most arguments; from which on they are
-# sizes; the function of arrays; what makes results of other things than an array; what notes what
-# a result is a view of, or 0; what refuses arguments, or 0; the places for recipes where the first,
-# the second, or both of the first two arguments need gradients.
-(_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _ATTACH, _CHECK,
+# sizes; the function of arrays; what makes results of other things than an array; whether results
+# are views of the first argument; what refuses arguments, or 0; the places for recipes where the
+# first, the second, or both of the first two arguments need gradients.
+(_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _IS_VIEW, _CHECK,
  _RECIPES) = range(PLANS + 1, PLANS + 9)  # fmt: skip
 
 _OTHERS = 4  # the bit that says that gradients are needed of more than the first two arguments
@@ -170,26 +173,20 @@ def holder_of(t, array):
 
 
 @helper
-def attach(row, t, source, result):
+def attach(t, source, result):
     """Notes that a result is a view of a source, or of what that is a view of; says if it could."""
-    wanted = attribute_of(t[MODE], t[RECORDING])
-    if wanted == 0:
-        return False
-    release(wanted)
-    if wanted != t[TRUE]:
-        frame = words()
-        frame[0], frame[1] = source, result
-        done = call_python(row[_ATTACH], address_of(frame), 2, 0)
-        if done != 0:
-            release(done)
-        return done != 0
+    recording, inference = flag_of_mode(t, RECORDING), FALSE_FLAG
+    if recording == FALSE_FLAG:
+        inference = flag_of_mode(t, INFERENCE)
     version, view = version_of(t, source), new_object(t, t[VIEW_CLASS])
-    if version == 0 or view == 0:
+    if min(recording, inference) == NO_FLAG or version == 0 or view == 0:
         return False
     known, fields, target = int64_at(source)[t[VIEW]], int64_at(view), int64_at(result)
     fields[t[BASE]], fields[t[WHY]] = source, t[NOTHING]
     if known != t[NONE]:
         fields[t[BASE]], fields[t[WHY]] = int64_at(known)[t[BASE]], int64_at(known)[t[WHY]]
+    if recording == FALSE_FLAG and inference == FALSE_FLAG:
+        fields[t[WHY]] = t[NO_GRAD]
     fields[t[SINCE]] = int64_at(version)[t[NUMBER]]
     hold(fields[t[BASE]])
     hold(fields[t[WHY]])
@@ -239,7 +236,7 @@ def compute_result(row, t, arguments, count):
         if needs < _OTHERS:
             recipe = address_of(offset(row, _RECIPES + needs - 1))
         result = record_call(row[RECORD], t, recipe, arguments, count, needs, result, frame)
-    if result != 0 and row[_ATTACH] != 0 and not attach(row, t, arguments[0], result):
+    if result != 0 and row[_IS_VIEW] != 0 and not attach(t, arguments[0], result):
         release(result)
         return 0
     return result
@@ -278,8 +275,8 @@ class ForwardCalls(Calls):
     """Calls of a function of arrays.
 
     It takes from ``least`` to ``most`` arguments, which are sizes from ``sizes_from`` on. Where it
-    gives no array, ``finish`` makes the result of what it gives and the arguments; ``attach`` is
-    called with the first argument and the result of a function that gives views. ``check`` may
+    gives no array, ``finish`` makes the result of what it gives and the arguments; ``is_view``
+    says that it gives views of the first argument. ``check`` may
     refuse arguments, which may be called twice then.
     """
 
@@ -293,7 +290,7 @@ class ForwardCalls(Calls):
         sizes_from: int | None,
         finish: Callable[..., Any],
         record: Callable[..., None] | None,
-        attach: Callable[..., None] | None,
+        is_view: bool,
         check: Callable[..., None] | None,
     ) -> None:
         super().__init__(0, record)
@@ -301,6 +298,6 @@ class ForwardCalls(Calls):
         self.words[_MOST] = _MOST_ARGUMENTS if most is None else most
         self.words[_SIZES_FROM] = _MOST_ARGUMENTS if sizes_from is None else sizes_from
         self.words[_FORWARD], self.words[_FINISH] = id(function), id(finish)
-        self.words[_ATTACH] = 0 if attach is None else id(attach)
+        self.words[_IS_VIEW] = is_view
         self.words[_CHECK] = 0 if check is None else id(check)
-        self.keep(function, finish, attach, check)
+        self.keep(function, finish, check)

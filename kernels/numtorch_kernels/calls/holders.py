@@ -25,10 +25,12 @@ Array = np.ndarray[Any, Any]
 # Words of the table. Places of fields are in words from an object's address.
 (BUSY, CLASS, ARRAY, KIND, NEEDS, VIEW, VERSION, VIEW_CLASS, BASE, WHY, SINCE, VERSION_CLASS,
  NUMBER, FALSE, TRUE, NONE, NOTHING, FLOAT, INTEGER, TEXT, LIST, TUPLE, NDARRAY, NEW_ARRAY,
- NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, NODE, OUTPUT, KINDS) = range(32)  # fmt: skip
+ NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, INFERENCE, NO_GRAD, NODE, OUTPUT,
+ KINDS) = range(34)  # fmt: skip
 
 HEAD = objects.OBJECT_HEAD // 8  # words before an object's own
 TYPE = HEAD - 1  # the word with an object's type
+NO_FLAG, FALSE_FLAG, TRUE_FLAG = range(3)
 MISS = 1  # what compiled code gives where the Python function is to be called
 
 # Words that are known of an operand: where its first element is, dimensions, sizes, elements.
@@ -107,10 +109,11 @@ def describe(
     Of a holder ``_array``, ``dtype`` (the kind), ``_needs_grad`` (a bool), ``_view`` (what it is a
     view of, or None), ``_version_counter`` (or None), ``_node`` and ``_output`` (what computed it,
     and which of its results it is); of a view ``base``, ``kind`` (why it may not be changed) and
-    ``number``, which a version has too. ``mode.recording`` says whether gradients are wanted.
+    ``number``, which a version has too. ``mode.recording`` says whether gradients are wanted,
+    ``mode.inference`` that they never will be.
     """
-    example, example_view = object.__new__(holder), object.__new__(view)
-    recording = "recording"
+    example: Any = object.__new__(holder)
+    example_view: Any = object.__new__(view)
     values = {
         CLASS: id(holder),
         ARRAY: place_of(example, "_array"),
@@ -143,7 +146,9 @@ def describe(
         NO_ARGUMENTS: (),
         ZERO: 0,
         MODE: mode,
-        RECORDING: recording,
+        RECORDING: "recording",
+        INFERENCE: "inference",
+        NO_GRAD: "no_grad",
     }
     values |= {place: id(value) for place, value in named.items()}
     for place, (dtype, kind) in enumerate(kinds):
@@ -185,6 +190,16 @@ def needs_gradients(t, x):
         return True
     view = holder[t[VIEW]]
     return view != t[NONE] and int64_at(int64_at(view)[t[BASE]])[t[NEEDS]] != t[FALSE]
+
+
+@helper
+def flag_of_mode(t, name):
+    """Whether a mode of this thread is on: one of the flags; NO_FLAG after an error."""
+    value = attribute_of(t[MODE], t[name])
+    if value == 0:
+        return NO_FLAG
+    release(value)
+    return TRUE_FLAG if value == t[TRUE] else FALSE_FLAG
 
 
 @helper

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..intrinsics import address_of, float32_at, float64_at, helper, int64_at, offset
 from .holders import FLOAT, HEAD, TYPE, integer_of
 
-_FLOAT32, _FLOAT64, _INT64 = range(3)
-NUMBER_KINDS = {"float32": _FLOAT32, "float64": _FLOAT64, "int64": _INT64}
+_FLOAT32, FLOAT64, _INT64, FIXED = range(4)
+NUMBER_KINDS = {"float32": _FLOAT32, "float64": FLOAT64, "int64": _INT64}
 """The dtypes that numbers are read as, and what stands for them in plans."""
 
 

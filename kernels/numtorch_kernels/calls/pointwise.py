@@ -60,14 +60,15 @@ from .holders import (
     note_change,
     read_array,
 )
-from .numbers import NUMBER_KINDS, read_number
+from .numbers import FIXED, FLOAT64, NUMBER_KINDS, read_number
 from .recording import record_call
 
 # Words of a plan. ``_NUMBER`` is the place of the operand that is a number, or -1, and its type is
-# ``_NUMBER_KIND``; ``_ITEMS`` are the bytes of an element of each operand and of the result;
-# ``_RECIPES`` the places for recipes where the first, the second, or both need gradients.
+# ``_NUMBER_KIND``; one that is compiled into the loop is FIXED, to the float at ``_VALUE``.
+# ``_ITEMS`` are the bytes of an element of each operand and of the result; then come the places for
+# recipes where the first, the second, or both need gradients.
 (_NEXT, _FIRST, _SECOND, _LOOP, _DESCRIPTION, _KIND, _LIMIT, _NUMBER, _NUMBER_KIND,
- _ITEMS) = range(10)  # fmt: skip
+ _VALUE, _ITEMS) = range(11)  # fmt: skip
 _RECIPES = _ITEMS + 3
 _PLAN_WORDS = _RECIPES + 3
 
@@ -84,12 +85,20 @@ def kind_of(t, x):
 
 
 @helper
-def find_plan(row, first, second):
+def is_fixed_to(t, plan, y, place):
+    """Whether the second operand is the number that a plan is for."""
+    if plan[_NUMBER_KIND] != FIXED:
+        return True
+    return read_number(t, y, FLOAT64, place) and place[0] == plan[_VALUE]
+
+
+@helper
+def find_plan(row, t, first, second, y, frame):
     """The plan for kinds of operands; 0 where there is none."""
     place = row[PLANS]
     while place != 0:
         plan = int64_at(place)
-        if plan[_FIRST] == first and plan[_SECOND] == second:
+        if plan[_FIRST] == first and plan[_SECOND] == second and is_fixed_to(t, plan, y, frame):
             break
         place = plan[_NEXT]
     return place
@@ -157,15 +166,15 @@ def run_rows(plan, first, second, target, sizes, rank, frame):
 
 
 @helper
-def run_flat(plan, arity, first, second, target, total, frame):
+def run_flat(plan, operands, first, second, target, total, frame):
     """Runs a loop once, over operands of all elements or of one."""
     pointers, steps, count = frame, offset(frame, 4), offset(frame, 8)
     count[0] = total
     pointers[0], pointers[1] = first[AT], second[AT]
-    pointers[arity] = target
+    pointers[operands] = target
     steps[0] = 0 if first[COUNT] != total else plan[_ITEMS]
     steps[1] = 0 if second[COUNT] != total else plan[_ITEMS + 1]
-    steps[arity] = plan[_ITEMS + arity]
+    steps[operands] = plan[_ITEMS + operands]
     call_loop(plan[_LOOP], pointers, count, steps)
 
 
@@ -184,7 +193,8 @@ def compute(t, plan, arity, inplace, x, y, frame):
     first, second = frame, offset(frame, OPERAND)
     spot, sizes = offset(frame, 2 * OPERAND), offset(frame, 2 * OPERAND + 4)
     work = offset(sizes, _MOST_DIMENSIONS)
-    for k in range(arity):
+    operands = 1 if plan[_NUMBER_KIND] == FIXED else arity
+    for k in range(operands):
         operand = second if k == 1 else first
         if plan[_NUMBER] == k:
             if not read_number(t, y if k == 1 else x, plan[_NUMBER_KIND], spot):
@@ -193,7 +203,7 @@ def compute(t, plan, arity, inplace, x, y, frame):
             operand[COUNT] = 1
         elif not read_array(array_of(t, y if k == 1 else x), operand):
             return MISS
-    if arity == 1:
+    if operands == 1:
         second = first
     rank = broadcast(first, second, sizes)
     if rank < 0:
@@ -211,7 +221,7 @@ def compute(t, plan, arity, inplace, x, y, frame):
             return MISS
         if not is_writable_beside(t, x, first, second, rank, total):
             return MISS
-        run_flat(plan, arity, first, second, first[AT], total, work)
+        run_flat(plan, operands, first, second, first[AT], total, work)
         if not note_change(t, x):
             return 0
         hold(x)
@@ -221,7 +231,7 @@ def compute(t, plan, arity, inplace, x, y, frame):
         return 0
     target = offset(int64_at(array), HEAD)[DATA]
     if flat:
-        run_flat(plan, arity, first, second, target, total, work)
+        run_flat(plan, operands, first, second, target, total, work)
     else:
         run_rows(plan, first, second, target, sizes, rank, work)
     return new_holder(t, array, plan[_KIND])
@@ -239,7 +249,7 @@ def attempt(own, row, t, arguments):
     if arity == 2:
         y = given[1 - swapped]
         second = kind_of(t, y)
-    place = find_plan(row, first, second)
+    place = find_plan(row, t, first, second, y, frame)
     if place == 0:
         return MISS
     plan = int64_at(place)
@@ -275,26 +285,29 @@ class PointwiseCalls(Calls):
 
     code = pointwise_call
 
-    def add_plan(self, operands: tuple[Any, ...], loop: Loop, kind: Any, limit: int) -> None:
+    def add_plan(
+        self, operands: tuple[Any, ...], loop: Loop, kind: Any, limit: int, fixed: Any = None
+    ) -> None:
         """Adds what to do for kinds of operands: kinds of arrays, ``float`` or ``int``.
 
         The result is of a ``kind``; it is not to be computed so from ``limit`` elements on.
+        ``fixed`` is the second operand where that is a number that is compiled into the loop.
         """
         numbers = [k for k, operand in enumerate(operands) if operand in (float, int)]
         number = numbers[0] if numbers else -1
         number_kind = NUMBER_KINDS.get(loop.dtypes[number].name) if numbers else 0
+        if fixed is not None:
+            number_kind = FIXED
         if number_kind is None or not objects.are_as_expected():
             return
-        description = id(loop.dtypes[-1])
-        head = [
-            int(self.words[PLANS]),
-            id(operands[0]),
-            id(operands[-1]),
-            loop.address,
-            description,
-        ]
         plan = np.zeros(_PLAN_WORDS, np.int64)
-        plan[:_ITEMS] = [*head, id(kind), limit, number, number_kind]
+        plan[_NEXT : _LOOP + 1] = [
+            int(self.words[PLANS]), id(operands[0]), id(operands[-1]), loop.address
+        ]  # fmt: skip
+        plan[_DESCRIPTION : _LIMIT + 1] = [id(loop.dtypes[-1]), id(kind), limit]
+        plan[_NUMBER], plan[_NUMBER_KIND] = number, number_kind
+        if fixed is not None:
+            plan[_VALUE : _VALUE + 1].view(np.float64)[0] = fixed
         plan[_ITEMS : _ITEMS + len(loop.dtypes)] = [dtype.itemsize for dtype in loop.dtypes]
         self.words[PLANS] = plan.ctypes.data
         self.keep(plan, operands, loop, kind)

@@ -18,8 +18,8 @@ from .holders import (
     HEAD,
     KIND,
     MISS,
-    MODE,
     NEEDS,
+    NO_FLAG,
     NODE,
     NONE,
     NUMBER,
@@ -27,12 +27,13 @@ from .holders import (
     RECORDING,
     SINCE,
     TRUE,
+    TRUE_FLAG,
     VERSION,
     VIEW,
     ZERO,
     array_of,
-    attribute_of,
     call_python,
+    flag_of_mode,
     hold,
     integer_of,
     is_holder,
@@ -61,7 +62,7 @@ SOURCES = {"argument": 0, "shape": 1, "dtype": 2, "result": 3}
 _ARGUMENT, _SHAPE, _DTYPE, _RESULT = range(4)
 
 _ITEMS = TUPLE_HEAD // 8
-_MOST = 4  # edges, and values that are saved
+_MOST = 8  # edges, and values that are saved
 
 common = np.zeros(23, np.int64)
 _kept: list[Any] = []
@@ -78,7 +79,8 @@ class Save(NamedTuple):
 def describe_nodes(node: type, recipe: type, saved: type, size: type, counter: Any) -> None:
     """Says what nodes, their recipes and saved results are, and what gives the numbers of nodes."""
     common[PLANS_OF] = place_of(object.__new__(recipe), "plans")
-    example, example_saved = object.__new__(node), object.__new__(saved)
+    example: Any = object.__new__(node)
+    example_saved: Any = object.__new__(saved)
     fields = {
         _EDGES: "edges", _OUTPUTS: "outputs", _NUMBER_OF: "number", _HOOKS: "hooks",
         _PREHOOKS: "prehooks", _TENSOR_HOOKS: "_tensor_hooks", _RETAINING: "_retaining",
@@ -267,18 +269,15 @@ def new_node(t, recipe, c, arguments, count, bits, result, frame):
 @helper
 def note(t, place, arguments, count, bits, result, frame):
     """Notes a call for gradients where there is a recipe; gives 0 after an error, or MISS."""
+    recording = flag_of_mode(t, RECORDING)
+    if recording != TRUE_FLAG:
+        return 0 if recording == NO_FLAG else result
     if place == 0 or int64_at(place)[0] == 0:
         return MISS
     recipe = int64_at(int64_at(place)[0])
     c = int64_at(recipe[_COMMON])
     if c[_TRACED] != 0:
         return MISS
-    wanted = attribute_of(t[MODE], t[RECORDING])
-    if wanted == 0:
-        return 0
-    release(wanted)
-    if wanted != t[TRUE]:
-        return result
     for k in range(recipe[_EDGE_COUNT]):
         position = recipe[_PLACES + k]
         if bits >> position & 1 and not is_current(t, arguments[position]):

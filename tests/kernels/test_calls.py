@@ -1,0 +1,280 @@
+"""Calls that compiled code answers: what they give, what they leave to Python, what they hold."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numtorch
+from numtorch import Tensor
+from numtorch.ops.table import TABLE
+from numtorch_kernels.calls import callables, pythontypes
+
+FLOATS = (0.5, -1.25, 3.0, 2.0)
+
+
+@pytest.fixture(autouse=True)
+def _compiled() -> None:
+    callables.begin()
+
+
+def vector(*, grad: bool = False, dtype: Any = None) -> Tensor:
+    return numtorch.tensor(FLOATS, dtype=dtype, requires_grad=grad)
+
+
+def matrix(*, grad: bool = False) -> Tensor:
+    return numtorch.arange(12.0).reshape(3, 4).clone().requires_grad_(grad)
+
+
+def in_python(name: str) -> Callable[..., Any]:
+    """The Python function behind a row's method."""
+    return pythontypes.wrapped(TABLE[name].method)
+
+
+CALLS: list[tuple[str, tuple[Any, ...]]] = [
+    ("add", (vector(), vector())),
+    ("add", (vector(), 2.5)),
+    ("add", (vector(), 2)),
+    ("mul", (numtorch.tensor([1, 2, 3]), 4)),
+    ("mul", (numtorch.tensor([1, 2, 3]), 0.5)),
+    ("add", (numtorch.ones(3, 1), numtorch.arange(4.0))),
+    ("add", (numtorch.ones(2, 3, 1), numtorch.arange(12.0).reshape(3, 4))),
+    ("sub", (matrix(), numtorch.tensor(2.0))),
+    ("pow", (vector(), 2)),
+    ("pow", (vector(), 3.0)),
+    ("pow", (vector(), 2.5)),
+    ("gt", (vector(), 1.0)),
+    ("exp", (vector(dtype=numtorch.float64),)),
+    ("add", (matrix().t(), 1.0)),
+    ("add", (numtorch.empty(0), 1.0)),
+    ("sum", (matrix(),)),
+    ("sum", (matrix(), 0)),
+    ("sum", (matrix(), -1, True)),
+    ("sum", (numtorch.tensor([True, False, True]),)),
+    ("mean", (matrix(), 1)),
+    ("amax", (matrix(), 0)),
+    ("any", (matrix() > 3,)),
+    ("sum", (numtorch.ones(40, 3), 0)),
+    ("sum", (numtorch.ones(3, 40), 1)),
+    ("sum", (numtorch.arange(24.0).reshape(2, 3, 4), 1)),
+    ("mm", (matrix(), matrix().t())),
+    ("mm", (matrix(), numtorch.ones(4, 1))),
+    ("mm", (numtorch.ones(1, 3), matrix())),
+    ("mm", (matrix().t(), matrix())),
+    ("t", (matrix(),)),
+    ("view", (matrix(), 2, 6)),
+    ("view", (matrix(), (2, 6))),
+    ("select", (matrix(), 0, 1)),
+    ("cat", ([vector(), vector()],)),
+    ("argmax", (matrix(), 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), CALLS, ids=lambda value: str(value)[:24])
+def test_compiled_and_python_give_the_same(name: str, arguments: tuple[Any, ...]) -> None:
+    method = getattr(Tensor, name, TABLE[name].method)
+    method(*arguments)  # Python makes the plan
+    result, expected = method(*arguments), in_python(name)(*arguments)
+    assert result.dtype is expected.dtype
+    assert result.shape == expected.shape
+    assert result.stride() == expected.stride()
+    np.testing.assert_array_equal(result.numpy(), expected.numpy())
+    assert (result._view is None) == (expected._view is None)
+
+
+def _count_of_python(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        numtorch.ops.apply.Hook, "trace", lambda op, given: seen.append(op) or op.compute(given)
+    )
+    return seen
+
+
+def test_small_calls_do_not_enter_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, m, w = vector(grad=True), matrix(), vector()
+
+    def calls() -> None:
+        y = (x * x + 1).exp() - 2 * x
+        (y.sum() / 3 + x.mean()).detach()
+        w.add_(1.0)
+        m[1], m.t(), m.view(12), m @ m.t(), m.sum(0), numtorch.cat([w, w])
+
+    calls()
+    seen = _count_of_python(monkeypatch)
+    calls()
+    assert [op.name for op in seen] == []
+    x * numtorch.ones(1 << 20, 4)
+    assert [op.name for op in seen] == ["mul"]
+
+
+def test_nodes_are_those_of_python() -> None:
+    def graph(y: Tensor) -> list[Any]:
+        rest, found = [y.grad_fn], []
+        while rest:
+            node = rest.pop()
+            if node is None or not hasattr(node, "likes"):
+                continue
+            found.append((type(node), node.likes, node.versions, len(node.saved), node.outputs))
+            rest += [each for each, _ in node.next_functions]
+        return found
+
+    def compute(x: Tensor, w: Tensor) -> Tensor:
+        return ((x @ w).tanh() * 2 + x[1].sum()).mean(0).norm()
+
+    x, w = matrix(grad=True), numtorch.ones(4, 2, requires_grad=True)
+    first = graph(compute(x, w))
+    assert graph(compute(x, w)) == first
+    assert {kind.__name__ for kind, *_ in first} >= {
+        "MmBackward0", "TanhBackward0", "MulBackward0", "SumBackward0", "MeanBackward1",
+        "SelectBackward0", "AddBackward0", "LinalgVectorNormBackward0",
+    }  # fmt: skip
+
+
+def test_gradients_are_those_of_python() -> None:
+    def gradients(create_graph: bool) -> list[np.ndarray[Any, Any]]:
+        x, w = matrix(grad=True), vector(grad=True)
+        y = numtorch.tanh(x * w + x / 3).sum(0) ** 2
+        grads = numtorch.autograd.grad(y.sum(), (x, w), create_graph=create_graph)
+        return [each.detach().numpy() for each in grads]
+
+    in_a_graph, first, again = gradients(True), gradients(False), gradients(False)
+    for one, two, three in zip(in_a_graph, first, again, strict=True):
+        np.testing.assert_array_equal(two, three)
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+def test_without_recording_nothing_is_recorded() -> None:
+    x = vector(grad=True)
+    x * x, x[1:]
+    with numtorch.no_grad():
+        assert (x * x).grad_fn is None
+        assert x.view(2, 2)._view.kind == "no_grad"
+    with numtorch.inference_mode():
+        assert x.view(2, 2)._view.kind == ""
+    assert (x * x).grad_fn is not None
+
+
+def test_changes_after_saving_are_refused() -> None:
+    x, w = vector(grad=True), vector()
+    for _ in range(3):
+        y = (x * w).sum()
+        w.mul_(2.0)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.backward()
+
+
+def test_a_graph_is_run_once() -> None:
+    x = vector(grad=True)
+    for _ in range(3):
+        y = (x * x).sum()
+        y.backward()
+        with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+            y.backward()
+
+
+def test_changes_in_place() -> None:
+    x = vector()
+    for count in range(1, 4):
+        x += 1.0
+        assert x._version == count
+    part = x[1:]
+    part.add_(x[:-1])  # which overlap
+    shared = np.array(FLOATS, np.float32) + 3
+    expected = shared.copy()
+    expected[1:] += shared[:-1]
+    np.testing.assert_array_equal(x.numpy(), expected)
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+        vector(grad=True).add_(1.0)
+    whole = numtorch.tensor([1, 2])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="can't be cast"):
+            whole.mul_(0.5)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e300, 2**70, -(2**62), True])
+def test_unusual_numbers(number: Any) -> None:
+    x = vector()
+    x * 1.0, x * 1
+    result, expected = x * number, in_python("mul")(x, number)
+    assert result.dtype is expected.dtype
+    np.testing.assert_array_equal(result.numpy(), expected.numpy())
+
+
+def test_errors_are_those_of_python() -> None:
+    x = vector()
+    x + x, x.sum(0), matrix() @ matrix().t()
+    for call, error, message in (
+        (lambda: x + numtorch.ones(3), RuntimeError, "size of tensor a \\(4\\) must match"),
+        (lambda: x + "a", TypeError, "unsupported operand"),
+        (lambda: x.sum(1), IndexError, "Dimension out of range"),
+        (lambda: x.sum(0, False, 3, 4), TypeError, "takes from 1 to 3"),
+        (lambda: matrix() @ matrix(), RuntimeError, "mat1 and mat2 shapes"),
+        (lambda: matrix()[3], IndexError, "index 3 is out of bounds"),
+        (lambda: x.exp(x), TypeError, "positional"),
+        (lambda: numtorch.exp(3), TypeError, "must be Tensor, not int"),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_references_are_given_back() -> None:
+    x, w, m = vector(grad=True), vector(), matrix()
+
+    def calls() -> None:
+        y = (x * w + x) * 2.0
+        y.sum().backward()
+        m[1], m.t(), m.view(2, 6), m.sum(0), m @ m.t(), numtorch.cat([w, w]), w.add_(1.0)
+        with pytest.raises(RuntimeError):
+            w + numtorch.ones(3)
+
+    held: list[Any] = [
+        x,
+        w,
+        m,
+        x._array,
+        w._array,
+        m._array,
+        x.dtype,
+        False,
+        None,
+        numtorch.no_grad,
+    ]
+    calls()
+    calls()
+    before = [sys.getrefcount(each) for each in held]
+    for _ in range(100):
+        calls()
+    after = [sys.getrefcount(each) for each in held]
+    grown = [b - a for a, b in zip(before, after, strict=True)]
+    assert max(grown) < 50, grown  # None and False are Python's own, too
+
+
+def test_callables_are_like_functions() -> None:
+    assert numtorch.add.__name__ == "add"
+    assert pickle.loads(pickle.dumps(numtorch.exp)) is numtorch.exp
+    assert copy.deepcopy(numtorch.exp) is numtorch.exp
+
+    class Holds:
+        activation = numtorch.relu  # no method, as PyTorch's are none
+
+    assert Holds().activation(vector()).tolist() == [0.5, 0.0, 3.0, 2.0]
+    x = vector()
+    assert x.add.__self__ is x
+    assert numtorch.add(x, other=x).tolist() == (x + x).tolist()
+
+
+def test_subclasses_of_tensors() -> None:
+    class Own(Tensor):
+        pass
+
+    x = numtorch.nn.Parameter(vector())
+    y = vector().as_subclass(Own) if hasattr(Tensor, "as_subclass") else x
+    for _ in range(2):
+        assert type(x * y) is Tensor
+        assert (x * y).requires_grad
