@@ -14,6 +14,7 @@ import numtorch
 from compiled_rows import COMPILED_ROWS
 from report import Result, agree, markdown
 from rows import ROWS, Row
+from scaling_rows import SCALING_ROWS
 from turns import renew
 from worker import digest, namespace_of
 
@@ -39,7 +40,7 @@ def run(runner: str, *options: str) -> str:
 
 
 def test_names_are_unique() -> None:
-    rows = [*ROWS, *COMPILED_ROWS]
+    rows = [*ROWS, *COMPILED_ROWS, *SCALING_ROWS]
     assert len({row.name for row in rows}) == len(rows)
 
 

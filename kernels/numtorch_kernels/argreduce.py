@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from . import memory
+from .build import Loop, gufunc
 from .copying import flat
 from .deferral import settled
 from .drive import GRAIN, drive
@@ -82,6 +84,11 @@ def position(count, n, x, x_outer, x_inner, value, value_outer, index, index_out
 _EXTREMES = {above: amax, below: amin}
 
 
+@cache
+def _columns_loop(wins: Callable[..., Any], dtype: np.dtype[Any]) -> Loop:
+    return gufunc(columns, "(n)->(),()", (dtype, dtype, INT64), bind={"wins": wins})
+
+
 def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]:
     """The winners along an axis, and their positions."""
     rows = last_axis(x if x.size < GRAIN else aligned(x), axis)
@@ -93,7 +100,7 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
         loop = bound(position, "(n),()->()", kinds)
     else:
         values = memory.empty(outer, x.dtype)
-        loop = bound(columns, "(n)->(),()", kinds, wins=wins)
+        loop = _columns_loop(wins, x.dtype)
     if x.size < GRAIN:
         loop.ufunc(rows, values, indices)
     else:
@@ -103,7 +110,9 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
 
 def _flat(wins: Callable[..., Any], x: Array) -> Array:
     """The position, in C order, of the winner of all elements."""
-    row = flat(x)
+    row = x if x.ndim == 1 else flat(x)
+    if row.size < SHORT:
+        return np.asarray(_columns_loop(wins, x.dtype).ufunc(row)[1])
     whole = row.size // CHUNK * CHUNK
     if row.size < GRAIN:
         return _along(wins, row, 0)[1]

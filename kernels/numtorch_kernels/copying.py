@@ -185,8 +185,12 @@ def reshaped(x: Array, *shape: int) -> Array:
 
 def cat(arrays: Sequence[Array], axis: int, out: Array) -> Array:
     """Writes the arrays one after another along an axis into out, cast to its dtype."""
-    if out.size < _SMALL and all(x.dtype == out.dtype for x in arrays) and not deferring():
-        return np.concatenate(arrays, axis, out)
+    if out.size < _SMALL and not deferring():
+        for x in arrays:
+            if x.dtype != out.dtype:
+                break
+        else:
+            return np.concatenate(arrays, axis, out)
     at = (slice(None),) * axis
     start = 0
     for x in arrays:

@@ -269,4 +269,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """``x @ weight.T + bias``, for x (..., k), weight (n, k) and bias (n,) of one dtype."""
     rows = x if x.ndim == 2 else reshaped(x, -1, x.shape[-1])
     y = matmul(rows, weight.T).reshape(*x.shape[:-1], weight.shape[0])
-    return y if bias is None else _add_elements(y, bias, out=y)
+    if bias is None:
+        return y
+    if y.size * bias.size < SERIAL and bias.dtype == y.dtype:
+        return _add_elements.loop((y.dtype, y.dtype)).ufunc(y, bias, y)
+    return _add_elements(y, bias, out=y)

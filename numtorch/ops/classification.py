@@ -377,12 +377,15 @@ def _smoothed(
     return picked * (1 - label_smoothing) + spread * share
 
 
+register_rows(globals())
+
 FUNCTIONS = {
-    "softmax": softmax,
-    "log_softmax": log_softmax,
+    "softmax": _softmax.entry(softmax, is_method=False),
+    "log_softmax": _log_softmax.entry(log_softmax, is_method=False),
     "nll_loss": nll_loss,
     "cross_entropy": cross_entropy,
 }
-METHODS = {"softmax": softmax, "log_softmax": log_softmax}
-
-register_rows(globals())
+METHODS = {
+    "softmax": _softmax.entry(softmax),
+    "log_softmax": _log_softmax.entry(log_softmax),
+}

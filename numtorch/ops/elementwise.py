@@ -16,7 +16,6 @@ from numtorch_kernels.costs import WORTH, element_cost
 from numtorch_kernels.deferral import deferring
 from numtorch_kernels.drive import drive_adjacent
 from numtorch_kernels.expression import Expr, cast, symbol
-from numtorch_kernels.memory import SMALLEST
 from numtorch_kernels.pointwise import launch, launch_adjacent, loop_of, run
 
 from ..autograd.graph import Grads
@@ -32,16 +31,9 @@ _SMALL = 4096  # elements that two operands, whatever their shapes, broadcast to
 
 
 class Plan:
-    """How a row computes for one combination of operand kinds; its ufunc is for small operands.
+    """How a row computes for one combination of operand kinds."""
 
-    Those have fewer elements than ``serial``, where threads do not pay; and if memory is needed for
-    the result, fewer than ``limit``, where the pool does not.
-    """
-
-    __slots__ = ("casts", "dtype", "limit", "loop", "serial", "ufunc")
-    ufunc: Any
-    serial: int
-    limit: int
+    __slots__ = ("casts", "dtype", "loop")
 
     def __init__(self, loop: Any, kind: dtype, casts: tuple[Any, ...]) -> None:
         self.loop = loop
@@ -125,46 +117,25 @@ class PointwiseOp(Op):
     # ------------------------------------------------------------------ forward
 
     def compute(self, arguments: tuple[Any, ...]) -> Any:
-        """One or two alike or small operands of known dtypes go short ways; all else, `forward`."""
-        plan = None
-        if len(arguments) == 1:
-            plan = self._short.get(getattr(arguments[0], "dtype", None))
-            if plan is not None:
-                x = arguments[0]._array
-                if x.size < plan.limit:
-                    return wrap(_as_array(plan.ufunc(x)), plan.dtype)
-                if x.flags.c_contiguous:
-                    return wrap(launch_adjacent(plan.loop, (x,)), plan.dtype)
-        elif len(arguments) == 2:
-            a, b = arguments
-            kind = b.__class__
-            if kind is float or kind is int:
-                plan = self._short.get((getattr(a, "dtype", None), kind))
-                if plan is not None:
-                    x, number = a._array, plan.casts[1](b)
-                    if x.size < plan.limit:
-                        return wrap(_as_array(plan.ufunc(x, number)), plan.dtype)
-                    if x.flags.c_contiguous:
-                        operands = (x, np.asarray(number))
-                        return wrap(launch_adjacent(plan.loop, operands), plan.dtype)
-            elif isinstance(b, Tensor):
-                plan = self._short.get((getattr(a, "dtype", None), b.dtype))
-                if plan is not None:
-                    x, y = a._array, b._array
-                    if x.size * y.size < _SMALL or (x.shape == y.shape and x.size < plan.limit):
-                        try:
-                            return wrap(_as_array(plan.ufunc(x, y)), plan.dtype)
-                        except ValueError:
-                            _raise_unless_broadcastable((x, y))
-                            raise
-                    if x.shape == y.shape and x.flags.c_contiguous and y.flags.c_contiguous:
-                        return wrap(launch_adjacent(plan.loop, (x, y)), plan.dtype)
+        """Operands of known kinds that are alike go a short way; all else, :meth:`forward`."""
+        plan = self._short.get(self._kinds(arguments))
         if plan is None:
             self._learn(arguments)
+        else:
+            operands = _alike(arguments, plan.casts)
+            if operands is not None:
+                return wrap(launch_adjacent(plan.loop, operands), plan.dtype)
         return super().compute(arguments)
 
+    def _kinds(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The kinds of operands, and those of them that are compiled into the loop."""
+        kinds = tuple([x.dtype if isinstance(x, Tensor) else x.__class__ for x in arguments])
+        if self.constants and len(arguments) == 2 and self._is_static(1, arguments[1]):
+            kinds += (arguments[1],)
+        return kinds
+
     def _learn(self, arguments: tuple[Any, ...]) -> None:
-        """Notes the plan of a call that may go the short way."""
+        """Notes the plan of a call that may go the short way, or be answered by compiled code."""
         if len(arguments) != self.arity or self.arity > 2 or self.conditions:
             return
         tensors = [x.dtype for x in arguments if isinstance(x, Tensor)]
@@ -173,24 +144,17 @@ class PointwiseOp(Op):
             return
         if self.check is not None and tensors[0].category < 2:
             return  # what checks refuse among integers may depend on their values
-        kinds = tuple(x.dtype if isinstance(x, Tensor) else x.__class__ for x in arguments)
-        fixed = arguments[1] if self._is_constant(arguments) else None
-        any_number = fixed is None and bool(numbers)
-        if (*kinds, fixed) in self._learned or (self.constants and any_number):
+        kinds = self._kinds(arguments)
+        fixed = kinds[2] if len(kinds) > 2 else None
+        if kinds in self._learned or (self.constants and numbers and fixed is None):
             return
         plan = self._plan(arguments)
-        plan.ufunc = plan.loop.ufunc
-        plan.serial = int(WORTH / element_cost(plan.loop))
-        plan.limit = min(plan.serial, SMALLEST // plan.loop.dtypes[-1].itemsize)
-        self._learned.add((*kinds, fixed))
+        self._learned.add(kinds)
         if isinstance(self.calls, PointwiseCalls):
-            self.calls.add_plan(kinds, plan.loop, plan.dtype, plan.limit, fixed)
-        if fixed is None and kinds[0] not in _NUMBERS:
-            self._short[kinds[0] if self.arity == 1 else kinds] = plan
-
-    def _is_constant(self, arguments: tuple[Any, ...]) -> bool:
-        """Whether the second operand is a number that is compiled into the loop."""
-        return self.arity == 2 and self._is_static(1, arguments[1])
+            serial = int(WORTH / element_cost(plan.loop))
+            self.calls.add_plan(kinds[:2], plan.loop, plan.dtype, serial, fixed)
+        if isinstance(arguments[0], Tensor):
+            self._short[kinds] = plan
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as an ndarray."""
@@ -208,10 +172,8 @@ class PointwiseOp(Op):
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Computes the result into a tensor's memory, without a copy of its own."""
-        if len(arguments) == 2 and not deferring() and self._change(*arguments, target):
+        if not deferring() and self._change(arguments, target):
             return
-        if len(arguments) == 1 and not deferring():
-            self._learn(arguments)
         plan = self._plan(arguments)
         arrays = [
             x._array if make is None else np.asarray(make(x))
@@ -236,28 +198,20 @@ class PointwiseOp(Op):
             kinds = tuple(x.dtype for x in arrays)
             run(self._loop(arguments, kinds, target.dtype.numpy), arrays, target._array)
 
-    def _change(self, a: Any, b: Any, target: Tensor) -> bool:
-        """Takes the short way in place, if it is known and the operands are small and alike."""
-        array, kind = target._array, b.__class__
-        if not array.flags.c_contiguous:
-            return False
-        if kind is float or kind is int:
-            plan = self._short.get((a.dtype, kind))
-        else:
-            plan = self._short.get((a.dtype, b.dtype)) if isinstance(b, Tensor) else None
+    def _change(self, arguments: tuple[Any, ...], target: Tensor) -> bool:
+        """Takes the short way in place, if it is known and the operands are alike."""
+        plan, array = self._short.get(self._kinds(arguments)), target._array
         if plan is None:
-            self._learn((a, b))
+            self._learn(arguments)
             return False
-        if plan.dtype is not target.dtype or a._array is not array:
+        operands = _alike(arguments, plan.casts)
+        if operands is None or plan.dtype is not target.dtype or arguments[0]._array is not array:
             return False
-        if kind is float or kind is int:
-            other = np.asarray(plan.casts[1](b))
-        elif b._array.shape == array.shape:
-            other = b._array
-        else:
-            return False
-        if array.size < plan.serial or not drive_adjacent(plan.loop, (array, other, array)):
-            plan.ufunc(array, other, array)
+        for x in operands:
+            if x is not array and np.may_share_memory(x, array):
+                return False
+        if not drive_adjacent(plan.loop, (*operands, array)):
+            plan.loop.ufunc(*operands, array)
         return True
 
     def _plan(self, arguments: tuple[Any, ...]) -> Plan:
@@ -468,9 +422,19 @@ def _static(_: Any) -> Any:
 _STATIC = _static
 
 
-def _as_array(value: Any) -> Array:
-    """What a ufunc gave, which of 0-d operands is a scalar."""
-    return value if value.__class__ is np.ndarray else np.asarray(value)
+def _alike(arguments: tuple[Any, ...], casts: tuple[Any, ...]) -> tuple[Array, ...] | None:
+    """The operands as arrays, if those of tensors are of one shape and have no gaps."""
+    shape = arguments[0]._array.shape
+    operands = []
+    for x, make in zip(arguments, casts, strict=True):
+        if make is None:
+            array = x._array
+            if array.shape != shape or not array.flags.c_contiguous:
+                return None
+            operands.append(array)
+        elif make is not _STATIC:
+            operands.append(np.asarray(make(x)))
+    return tuple(operands)
 
 
 def _kind(x: Any) -> Any:

@@ -113,6 +113,8 @@ def _extreme_function(name: str, whole: Any, along: Any, pairwise: Any) -> Any:
 
 def _index_of(name: str, kernel: Any) -> Any:
     def forward(x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+        if dim is None and x.size and x.ndim and x.dtype.kind != "b":
+            return kernel(x, None, keepdim)
         if dim is not None and (not isinstance(dim, int | np.integer) or isinstance(dim, bool)):
             raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
         if x.dtype.kind == "b":

@@ -211,9 +211,14 @@ def _check_cat(tensors: Any, dim: int = 0) -> None:
 
 def _cat(tensors: list[Array], dim: int = 0) -> Array:
     first = tensors[0]
-    if first.ndim == 1 and all(x.ndim == 1 and x.dtype == first.dtype for x in tensors):
+    total = 0
+    for x in tensors:
+        if x.ndim != 1 or x.dtype != first.dtype:
+            break
+        total += x.size
+    else:
         normalized_dim(dim, 1)
-        return copying.cat(tensors, 0, memory.empty((sum([x.size for x in tensors]),), first.dtype))
+        return copying.cat(tensors, 0, memory.empty((total,), first.dtype))
     for place, x in enumerate(tensors):
         if not x.ndim:
             raise RuntimeError(

@@ -102,6 +102,7 @@ linear = op(
     weight=_linear_weight,
     bias=lambda g, bias_shape: g.sum_to_size(bias_shape),
 )
+linear.kinds_say_all = True
 
 
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:

@@ -178,6 +178,8 @@ def sum_to_size(self: Any, *size: Any) -> Tensor:
         axis for axis, had in enumerate(shape)
         if axis < missing or (wanted[axis - missing] == 1 and had != 1)
     ]  # fmt: skip
+    if len(dims) == 1:
+        return self.sum(dims[0], not missing)
     total = self.sum(dims, keepdim=True)
     return reshape(total, wanted) if missing else total
 
@@ -577,6 +579,8 @@ METHODS: dict[str, Any] = {
     if name not in ("broadcast_tensors", "broadcast_shapes", "meshgrid")
 }
 METHODS |= {
+    "swapaxes": transpose.method,
+    "swapdims": transpose.method,
     "view_as": view_as,
     "reshape_as": reshape_as,
     "expand_as": expand_as,

@@ -66,7 +66,7 @@ class Op:
     """
 
     attach: Callable[[Tensor, Sequence[Tensor]], None] | None = None  # what views do when made
-    kinds_say_all = False  # whether the name of a node depends on kinds of arguments alone
+    kinds_say_all = False  # whether the node depends on kinds and dimensions of arguments alone
     out_may_share = True  # whether PyTorch lets ``out`` be an input's memory
     out_may_cast = True  # whether ``out`` may have another dtype than the result
 

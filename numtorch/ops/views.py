@@ -241,10 +241,11 @@ def infer_size(shape: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def _view(x: Array, *shape: Any) -> Array:
-    if x.size and x.flags.c_contiguous and all(n.__class__ is int and n > 0 for n in shape):
+    if x.size and x.flags.c_contiguous:
         try:
-            return x.reshape(shape)
-        except ValueError:
+            if min(shape) > 0:
+                return x.reshape(shape)
+        except (TypeError, ValueError):
             pass  # what does not fit gets its error below
     if shape and isinstance(shape[0], dtype):
         return _reinterpreted(x, shape[0])

@@ -29,7 +29,7 @@ FUNCTION = HEAD  # the word with the Python function of a callable object
 # Words of a row: the table, how many operands, what notes a call for gradients, plans; the others
 # are its kind's.
 TABLE, ARITY, RECORD, PLANS = range(4)
-_ROW_WORDS = 20
+_ROW_WORDS = 32
 
 GIVEN = (1 << 63) - 1  # the bits of an argument count that are the count
 _LOOK_AT = 64  # calls, before which not even loading is worth it

@@ -70,12 +70,13 @@ from .recording import record_call
 
 # Words of a row, after those of all rows: the least and most arguments; from which on they are
 # sizes; the function of arrays; what makes results of other things than an array; whether results
-# are views of the first argument; what refuses arguments, or 0; the places for recipes where the
-# first, the second, or both of the first two arguments need gradients.
+# are views of the first argument; what refuses arguments, or 0; then places for recipes, and before
+# each one the key that it is for.
 (_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _IS_VIEW, _CHECK,
  _RECIPES) = range(PLANS + 1, PLANS + 9)  # fmt: skip
+_PLACES = 8
 
-_OTHERS = 4  # the bit that says that gradients are needed of more than the first two arguments
+_OTHERS = 8  # the bit that says that gradients are needed of more than the first three arguments
 _MOST_ARGUMENTS = 60
 _ITEMS = TUPLE_HEAD // 8  # the word of a tuple with its first item; that of a list says where it is
 
@@ -210,6 +211,30 @@ def finish_in_python(row, arguments, count, value, frame):
 
 
 @helper
+def place_for(row, t, arguments, count, needs):
+    """The address of the place for a recipe; 0 where there is none.
+
+    Its key is how many arguments there are, which need gradients, and of the first three the
+    dimensions, or that they are no tensors.
+    """
+    if needs >= _OTHERS:
+        return 0
+    key = count << 3 | needs
+    for i in range(min(count, 3)):
+        rank = 15
+        if is_holder(t, arguments[i]):
+            rank = array_of(t, arguments[i])[NDIM] & 0xFFFFFFFF
+        key = key << 4 | rank
+    place, k = offset(row, _RECIPES), 0
+    while k < _PLACES and place[2 * k] != key and place[2 * k] != 0:
+        k += 1
+    if k == _PLACES:
+        return 0
+    place[2 * k] = key
+    return address_of(offset(place, 2 * k + 1))
+
+
+@helper
 def compute_result(row, t, arguments, count):
     """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
     frame = words()
@@ -232,9 +257,7 @@ def compute_result(row, t, arguments, count):
     if result == 0:
         return 0
     if needs != 0 and row[RECORD] != 0:
-        recipe = 0
-        if needs < _OTHERS:
-            recipe = address_of(offset(row, _RECIPES + needs - 1))
+        recipe = place_for(row, t, arguments, count, needs)
         result = record_call(row[RECORD], t, recipe, arguments, count, needs, result, frame)
     if result != 0 and row[_IS_VIEW] != 0 and not attach(t, arguments[0], result):
         release(result)
