@@ -216,8 +216,8 @@ def _erf(x, near, tail, bound):
 @vectorisable
 def erf_f32(x):
     """The error function; 1.13 ULP."""
-    tail = exp_normal_f32(polynomial(clamp(fabs(x), 0.9, 4.0), LOG_ERFC_F32))
-    return _erf(x, polynomial(x * x, ERF_F32), tail, 0.95)
+    tail = exp_normal_f32(polynomial(clamp(fabs(x), np.float32(0.9), 4.0), LOG_ERFC_F32))
+    return _erf(x, polynomial(x * x, ERF_F32), tail, np.float32(0.95))
 
 
 @vectorisable

@@ -19,6 +19,11 @@ SHIFT_F64 = np.float64(1.5 * 2.0**52)
 
 LOG2_E = 1.4426950408889634
 
+# Limits that both widths are compared with, as float32: to compare a float32 with a float64 is to
+# convert it first.
+TANH_LIMIT = np.float32(0.55)
+TINY = np.float32(1e-30)
+
 # ln 2 in two parts: the first has so few bits that n times it is exact.
 LN2_F32 = (np.float32(0.693359375), np.float32(-2.1219444e-4))
 LN2_F64 = (6.93147180369123816490e-01, 1.90821492927058770002e-10)
@@ -127,7 +132,7 @@ def reduce_by_ln2(x, shift, ln2):
 def scale_f32(p, shifted):
     """P * 2**n for |n| < 252, in two factors, so that subnormals and infinity come right."""
     n = bits(shifted)
-    half = (n << 22) & -0x800000
+    half = np.int32((n << 22) & -0x800000)  # cut at once: AVX2 has half as many lanes of 64 bits
     return p * from_bits32(half + ONE_BITS_F32) * from_bits32((n << 23) - half + ONE_BITS_F32)
 
 
@@ -218,7 +223,7 @@ def _expm1(x, r, half, coefficients):
     """e**x - 1 = 2 (half (e**r - 1) + half - 1/2), where half = 2**(n - 1) cannot overflow."""
     q = fma(r * r, polynomial(r, coefficients), r)
     y = fma(half, q, half - HALF)
-    return select(fabs(x) < 1e-30, x, y + y)
+    return select(fabs(x) < TINY, x, y + y)
 
 
 @vectorisable
@@ -299,7 +304,7 @@ def _tanh(x, exp_2x, coefficients):
     """Tanh x, given e**(2 |x|): 1 - 2 / (e**(2 |x|) + 1), or an odd series near 0 and for NaN."""
     a = fabs(x)
     near = odd_series(a, a * a, coefficients)
-    return copysign(select(a > 0.55, ONE - TWO / (exp_2x + ONE), near), x)
+    return copysign(select(a > TANH_LIMIT, ONE - TWO / (exp_2x + ONE), near), x)
 
 
 @vectorisable

@@ -15,6 +15,8 @@ from .vectorise import ONE, ONE_BITS_F32, ONE_BITS_F64, vectorisable
 LN2 = 0.6931471805599453
 SQRT_HALF_BITS_F32 = 0x3F3504F3
 SQRT_HALF_BITS_F64 = 0x3FE6A09E667F3BCD
+EXPONENT_F64 = 0x7FF0000000000000
+TWO_52_BITS = 0x4330000000000000  # of 2**52, whose lowest bits count ones
 
 # log10(2), log2(2), log2(e), log10(e), each in two parts. The first part of the constants that k
 # multiplies has so few bits that the product is exact.
@@ -66,9 +68,20 @@ def split_f32(x):
     """K and f, where x = (1 + f) * 2**k with 1 + f in [sqrt(1/2), sqrt(2)); x positive."""
     subnormal = x < 2.0**-126
     x = select(subnormal, x * np.float32(2.0**24), x)
-    k = (bits(x) - SQRT_HALF_BITS_F32) >> 23
+    k = np.int32(bits(x) - SQRT_HALF_BITS_F32) >> 23  # cut before it is made a float
     f = from_bits32(bits(x) - (k << 23)) - ONE
     return np.float32(k) - select(subnormal, np.float32(24.0), np.float32(0.0)), f
+
+
+@vectorisable
+def exponent_f64(x):
+    """k as a float64, and what it is in a bit pattern, where x is in [sqrt(1/2), sqrt(2)) 2**k.
+
+    AVX2 can neither shift 64-bit integers to the right with their sign nor convert them.
+    """
+    biased = bits(x) - (SQRT_HALF_BITS_F64 - ONE_BITS_F64)
+    k = from_bits64(((biased >> 52) & 0x7FF) | TWO_52_BITS) - (2.0**52 + 1023.0)
+    return k, (biased & EXPONENT_F64) - ONE_BITS_F64
 
 
 @vectorisable
@@ -76,9 +89,9 @@ def split_f64(x):
     """K and f, where x = (1 + f) * 2**k with 1 + f in [sqrt(1/2), sqrt(2)); x positive."""
     subnormal = x < 2.0**-1022
     x = select(subnormal, x * 2.0**54, x)
-    k = (bits(x) - SQRT_HALF_BITS_F64) >> 52
-    f = from_bits64(bits(x) - (k << 52)) - 1.0
-    return np.float64(k) - select(subnormal, 54.0, 0.0), f
+    k, power = exponent_f64(x)
+    f = from_bits64(bits(x) - power) - 1.0
+    return k - select(subnormal, 54.0, 0.0), f
 
 
 @vectorisable
@@ -171,7 +184,7 @@ def _log1p_domain(x, y):
 def log1p_f32(x):
     """log(1 + x): with k from 1 + x, f = x 2**-k + (2**-k - 1) is rounded only once; 1.49 ULP."""
     u = ONE + x
-    k = (bits(u) - SQRT_HALF_BITS_F32) >> 23
+    k = np.int32(bits(u) - SQRT_HALF_BITS_F32) >> 23
     scale = from_bits32(ONE_BITS_F32 - (k << 23))
     f = select(x < 2.0**26, fma(scale, x, scale - ONE), from_bits32(bits(u) - (k << 23)) - ONE)
     return _log1p_domain(x, _assemble(np.float32(k), f, tail_f32(f), LN2_F32))
@@ -181,10 +194,10 @@ def log1p_f32(x):
 def log1p_f64(x):
     """log(1 + x): with k from 1 + x, f = x 2**-k + (2**-k - 1) is rounded only once; 1.33 ULP."""
     u = 1.0 + x
-    k = (bits(u) - SQRT_HALF_BITS_F64) >> 52
-    scale = from_bits64(ONE_BITS_F64 - (k << 52))
-    f = select(x < 2.0**55, fma(scale, x, scale - 1.0), from_bits64(bits(u) - (k << 52)) - 1.0)
-    return _log1p_domain(x, _assemble(np.float64(k), f, tail_f64(f), LN2_F64))
+    k, power = exponent_f64(u)
+    scale = from_bits64(ONE_BITS_F64 - power)
+    f = select(x < 2.0**55, fma(scale, x, scale - 1.0), from_bits64(bits(u) - power) - 1.0)
+    return _log1p_domain(x, _assemble(k, f, tail_f64(f), LN2_F64))
 
 
 @vectorisable
