@@ -92,7 +92,8 @@ def payload(array: Array) -> Array:
 
 
 @cache
-def _copy_loop(source: Dtype, target: Dtype) -> Loop:
+def copy_loop(source: Dtype, target: Dtype) -> Loop:
+    """The loop that copies from one dtype to another."""
     if source == target:
         size = PAYLOADS[source.itemsize]
         return gufunc(copy, "()->()", (size, size))
@@ -118,7 +119,7 @@ def copy_into(out: Array, x: Array) -> Array:
         if out.dtype == x.dtype:
             np.copyto(out, x)
         else:
-            _copy_loop(x.dtype, out.dtype).ufunc(x, out)
+            copy_loop(x.dtype, out.dtype).ufunc(x, out)
         return out
     if np.may_share_memory(out, x):
         x = x.copy()
@@ -126,9 +127,9 @@ def copy_into(out: Array, x: Array) -> Array:
         source, target = payload(aligned(x)), payload(out)
         if _transpose_into(target, source):
             return out
-        drive(_copy_loop(x.dtype, out.dtype), source, target)
+        drive(copy_loop(x.dtype, out.dtype), source, target)
     else:
-        drive(_copy_loop(x.dtype, out.dtype), aligned(x), out)
+        drive(copy_loop(x.dtype, out.dtype), aligned(x), out)
     return out
 
 

@@ -40,11 +40,11 @@ Array = np.ndarray[Any, Any]
 GRAIN = 1 << 18  # elements of other than pointwise loops from which a parallel launch pays
 _ELEMENT = WORTH / GRAIN  # nanoseconds
 _BYTE = 0.1  # nanoseconds that a byte takes to or from memory
-_LANES = 64  # a chunk's length is a multiple: sixteen float32 lanes, unrolled four times
+LANES = 64  # a chunk's length is a multiple: sixteen float32 lanes, unrolled four times
 
 # Words of the descriptor. Strides and steps are in bytes.
 _LOOP, _OPERANDS, _TASKS, _ROWS, _SEGMENTS, _LENGTH, _INNER, _DEPTH, _CORES, _CORE_STEPS = range(10)
-_HEADER = 10
+HEADER = 10
 
 
 def _run_chunk(descriptor: int, index: int) -> None:
@@ -55,14 +55,14 @@ def _run_chunk(descriptor: int, index: int) -> None:
     cores, core_steps = d[_CORES], d[_CORE_STEPS]
     frame = words()
     dims, steps, pointers = frame, offset(frame, 8), offset(frame, 40)
-    sizes = offset(d, _HEADER + cores + core_steps)
+    sizes = offset(d, HEADER + cores + core_steps)
     table = offset(sizes, depth)  # per operand: address, stride of each outer dimension, inner step
     for k in range(cores):
-        dims[1 + k] = d[_HEADER + k]
+        dims[1 + k] = d[HEADER + k]
     for k in range(operands):
         steps[k] = table[k * (depth + 2) + depth + 1]
     for k in range(core_steps):
-        steps[operands + k] = d[_HEADER + cores + k]
+        steps[operands + k] = d[HEADER + cores + k]
     units = rows * segments
     for unit in range(units * index // tasks, units * (index + 1) // tasks):
         row, start = unit, 0
@@ -135,9 +135,9 @@ def run_adjacent(template: int, tasks: int, arrays: int) -> int:
             if count != 1:
                 return 1
             step = 0
-        entry = offset(descriptor, _HEADER + 2 * k)
+        entry = offset(descriptor, HEADER + 2 * k)
         entry[0], entry[1] = array[DATA], step
-    share_out(descriptor, t, size, 1, tasks, _LANES)
+    share_out(descriptor, t, size, 1, tasks, LANES)
     return 0
 
 
@@ -150,7 +150,7 @@ def run_rows(template: int, tasks: int, unit: int, arrays: int) -> int:
     head, operands = t[_OBJECT], t[_COUNT]
     items = int64_at(arrays + t[_ITEMS])
     descriptor = words()
-    core_sizes = offset(descriptor, _HEADER)
+    core_sizes = offset(descriptor, HEADER)
     core_steps = offset(core_sizes, t[_SIZES])
     size, rows, depth = 0, 1, 0
     for k in range(operands - 1, -1, -1):
@@ -229,12 +229,25 @@ class _Known:
     def __init__(self, loop: Loop) -> None:
         self.template = _template(loop)
         self.address = self.template.ctypes.data
-        self.expected = 1e-9 * max(
-            element_cost(loop), _BYTE * sum(dtype.itemsize for dtype in loop.dtypes)
-        )
+        self.expected = 1e-9 * expected_cost(loop)
 
 
 _known = cache(_Known)
+
+
+def template_of(loop: Loop) -> int:
+    """Where compiled code finds what a loop needs of its operands; 0 if that is not known yet."""
+    return _known(loop).address if loop.is_compiled() and threads.state[threads.WORKERS] else 0
+
+
+def launched() -> int:
+    """How many loops were launched."""
+    return _known.cache_info().currsize
+
+
+def expected_cost(loop: Loop) -> float:
+    """Roughly the nanoseconds that an element takes, from memory."""
+    return max(element_cost(loop), _BYTE * sum(dtype.itemsize for dtype in loop.dtypes))
 
 
 def drive_adjacent(loop: Loop, arrays: tuple[Array, ...]) -> bool:
@@ -301,7 +314,7 @@ def _cost(loop: Loop) -> float:
     return _ELEMENT if loop.expressions is None else element_cost(loop)
 
 
-def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LANES) -> None:
+def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = LANES) -> None:
     """Runs the loop over its operands, inputs then outputs, which must all be given.
 
     Outer dimensions are those before an operand's core dimensions; inputs broadcast to the outputs.
@@ -322,7 +335,7 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = _LA
     drive_strided(loop, operands, work, unit)
 
 
-def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int = _LANES) -> None:
+def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int = LANES) -> None:
     """Runs a loop on several threads, over operands of which outputs can be written in place."""
     cost = work * _cost(loop)
     tasks = min(threads.concurrency(), -int(-2 * cost // WORTH))

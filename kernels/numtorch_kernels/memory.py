@@ -23,6 +23,11 @@ ALIGNMENT = 64  # a cache line, and the widest vector
 _GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
+MOST_LISTED = 1024
+table = np.zeros(1 + 3 * MOST_LISTED, np.int64)
+"""For compiled code: how many blocks are listed; of each its size, its object, its first line."""
+
+
 class _Pool:
     """All blocks, free and in use, by size class."""
 
@@ -47,9 +52,11 @@ class _Pool:
                 self.blocks.setdefault(size, []).append((block, start))
                 self.ids.add(id(block))
                 self.held += size
+                _list(size, block, start)
             return block, start
 
     def release_unused(self) -> None:
+        table[0] = 0  # nobody may take what is being released
         for size, blocks in list(self.blocks.items()):
             used = []
             while blocks:
@@ -59,6 +66,17 @@ class _Pool:
             self.blocks[size] = used
         self.ids = {id(block) for blocks in self.blocks.values() for block, _ in blocks}
         self.held = sum(size * len(blocks) for size, blocks in self.blocks.items())
+        for size, blocks in self.blocks.items():
+            for block, start in blocks:
+                _list(size, block, start)
+
+
+def _list(size: int, block: Array, start: int) -> None:
+    """Lists a block for compiled code."""
+    count = int(table[0])
+    if count < MOST_LISTED:
+        table[1 + 3 * count : 4 + 3 * count] = size, id(block), block.ctypes.data + start
+        table[0] = count + 1
 
 
 def _default_limit() -> int:

@@ -312,6 +312,12 @@ def _along_rows(loop: Loop, operands: Sequence[Array]) -> Loop:
     return _of_rows(loop, frozenset(scalars)) if able else loop
 
 
+def rows_of(loop: Loop) -> list[Loop]:
+    """Loops for rows in each of which no input is a number, or only the first, the second ..."""
+    scalars = [frozenset[int](), *(frozenset((k,)) for k in range(loop.inputs))]
+    return [_of_rows(loop, each) for each in scalars]
+
+
 @cache
 def _of_rows(loop: Loop, scalars: frozenset[int]) -> Loop:
     assert loop.expressions is not None

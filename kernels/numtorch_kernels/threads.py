@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ def set_num_threads(count: int) -> None:
     if count <= 0:
         raise RuntimeError(f"set_num_threads expects a positive integer, but got {count}")
     _State.wanted = min(count, numba.config.NUMBA_NUM_THREADS)
+    _publish()
 
 
 def concurrency() -> int:
@@ -69,6 +71,7 @@ def threading_layer() -> str:
 def _after_fork() -> None:
     _State.forked = _State.forked or _State.launched
     _State.entry = threading.Lock()
+    _publish()
 
 
 if hasattr(os, "register_at_fork"):
@@ -92,7 +95,9 @@ def region_address() -> int:
     _launch_threads()
     _State.launched = True
     _State.exclusive = numba.threading_layer() == "workqueue"
-    return MachineCode(region, REGION, parallel=True).address
+    address = MachineCode(region, REGION, parallel=True).address
+    _publish()
+    return address
 
 
 @cache
@@ -100,6 +105,18 @@ def _region() -> Callable[[int, int, int], None]:
     """The parallel region, to be called from Python."""
     word = ctypes.c_int64
     return ctypes.CFUNCTYPE(None, word, word, word)(region_address())
+
+
+WORKERS, UNTIL = range(2)
+state = np.zeros(2, np.int64)
+"""For compiled code: how many threads it may use (0: Python has to say), and that there are to be
+no launches before a time of the monotonic clock, in nanoseconds."""
+
+
+def _publish() -> None:
+    """Writes the state for compiled code, which knows the clock of Linux only."""
+    able = _State.launched and not (_State.forked or _State.exclusive)
+    state[WORKERS] = _State.wanted if able and sys.platform == "linux" else 0
 
 
 class _Backoff:
@@ -114,12 +131,17 @@ class _Backoff:
 
 def judge(started: float, expected: float) -> None:
     """Backs off from launches if one, begun at a time, took far longer than expected; seconds."""
+    if perf_counter() - started > 3 * expected + TIME_SLICE:
+        back_off()
+
+
+def back_off() -> None:
+    """Has no launches for a pause; twice the last one if that helped for no longer than it took."""
     now = perf_counter()
-    if now - started > 3 * expected + TIME_SLICE:
-        _Backoff.until = now + _Backoff.pause
-        _Backoff.pause = min(2 * _Backoff.pause, LONGEST_PAUSE)
-    else:
-        _Backoff.pause = SHORTEST_PAUSE
+    relapse = now < _Backoff.until + _Backoff.pause
+    _Backoff.pause = min(2 * _Backoff.pause, LONGEST_PAUSE) if relapse else SHORTEST_PAUSE
+    _Backoff.until = now + _Backoff.pause
+    state[UNTIL] = int(1e9 * _Backoff.until)
 
 
 def may_enter() -> bool:

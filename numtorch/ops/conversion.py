@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import copying, layout
+from numtorch_kernels.calls.pointwise import PointwiseCalls
 from numtorch_kernels.deferral import settle
 
 from ..dtype import ALIASES, DTYPES, dtype, to_dtype, type_name
@@ -178,13 +179,25 @@ def cast(self: Tensor, kind: dtype, copy: bool = False) -> Tensor:
 
 def _caster(name: str) -> Callable[..., Tensor]:
     kind = CASTS[name]
+    known: set[dtype] = set()
+
+    def note(place: int, x: Tensor, result: Tensor) -> None:
+        _to_copy.note(place, (x, kind), result)
+
+    calls = PointwiseCalls(1, note)
 
     def method(self: Tensor, memory_format: Any = None) -> Tensor:
-        return cast(self, kind)
+        result = cast(self, kind)
+        if result is not self and self.dtype not in known:
+            known.add(self.dtype)
+            loop = copying.copy_loop(self.dtype.numpy, kind.numpy)
+            calls.add_plan((self.dtype,), loop, kind)
+        calls.learn_launches()
+        return result
 
-    method.__name__ = name
+    method.__name__ = method.__qualname__ = name
     method.__doc__ = f"The tensor as {kind}; itself if that is its dtype."
-    return method
+    return calls.entry(method)
 
 
 def to(

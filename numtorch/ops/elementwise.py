@@ -122,6 +122,8 @@ class PointwiseOp(Op):
         if plan is None:
             self._learn(arguments)
         else:
+            if isinstance(self.calls, PointwiseCalls):
+                self.calls.learn_launches()
             operands = _alike(arguments, plan.casts)
             if operands is not None:
                 return wrap(launch_adjacent(plan.loop, operands), plan.dtype)
@@ -151,8 +153,7 @@ class PointwiseOp(Op):
         plan = self._plan(arguments)
         self._learned.add(kinds)
         if isinstance(self.calls, PointwiseCalls):
-            serial = int(WORTH / element_cost(plan.loop))
-            self.calls.add_plan(kinds[:2], plan.loop, plan.dtype, serial, fixed)
+            self.calls.add_plan(kinds[:2], plan.loop, plan.dtype, fixed)
         if isinstance(arguments[0], Tensor):
             self._short[kinds] = plan
 
@@ -210,6 +211,8 @@ class PointwiseOp(Op):
         for x in operands:
             if x is not array and np.may_share_memory(x, array):
                 return False
+        if isinstance(self.calls, PointwiseCalls):
+            self.calls.learn_launches()
         if not drive_adjacent(plan.loop, (*operands, array)):
             plan.loop.ufunc(*operands, array)
         return True

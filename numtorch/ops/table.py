@@ -152,21 +152,24 @@ class Op:
         return (*arguments[:first], arguments[first:])
 
     def _note(self, place: int, *call: Any) -> None:
-        """Records a call, given its arguments and its result, and writes how to do so again."""
+        """Records a call, given its arguments one by one and its result."""
+        self.note(place, self._gathered(call[:-1]), call[-1])
+
+    def note(self, place: int, arguments: tuple[Any, ...], result: Tensor) -> None:
+        """Records a call, and writes to a place, if it is not 0, how to do so again."""
         if not mode.recording:
             return
-        arguments, results = self._gathered(call[:-1]), call[-1:]
-        node = record(self, arguments, results)
+        node = record(self, arguments, (result,))
         saves = [
             Save(source, position, self.defaults[position] if position >= 0 else None)
             for source, position in node.recipe.saves
         ]
         given = len(self.names) - self.parameters.gathers
-        simple = all(x.__class__ not in (list, tuple) for x in call) and all(
+        simple = all(x.__class__ not in (list, tuple) for x in arguments[:given]) and all(
             save.source in SOURCES and save.position < given for save in saves
         )
         if place and simple and (self.only_node or self.kinds_say_all):
-            links = results[0].dtype.category == 2
+            links = result.dtype.category == 2
             write_recipe(place, type(node), node.recipe, links, self.differentiable, saves)
 
     def _finish(self, values: Any, *arguments: Any) -> Any:

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .. import objects
+from .. import memory, objects, threads
 from ..intrinsics import WORD, address_of, helper, int64_at, offset, words
 from ..objects import ALIGNED, CONTIGUOUS, DATA, FLAGS, NDIM, SHAPE
 from . import pythontypes
@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 (BUSY, CLASS, ARRAY, KIND, NEEDS, VIEW, VERSION, VIEW_CLASS, BASE, WHY, SINCE, VERSION_CLASS,
  NUMBER, FALSE, TRUE, NONE, NOTHING, FLOAT, INTEGER, TEXT, LIST, TUPLE, NDARRAY, NEW_ARRAY,
  NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, INFERENCE, NO_GRAD, NODE, OUTPUT,
- KINDS) = range(34)  # fmt: skip
+ POOL, THREADS, BACK_OFF, SET_BASE, KINDS) = range(38)  # fmt: skip
 
 HEAD = objects.OBJECT_HEAD // 8  # words before an object's own
 TYPE = HEAD - 1  # the word with an object's type
@@ -37,7 +37,7 @@ MISS = 1  # what compiled code gives where the Python function is to be called
 AT, RANK, SIZES, COUNT = range(4)
 OPERAND = 4
 
-_NEW_FROM_DESCR = 94  # the place of PyArray_NewFromDescr in NumPy's C interface
+_NEW_FROM_DESCR, _SET_BASE_OBJECT = 94, 282  # places of functions in NumPy's C interface
 _MOST_KINDS = 16
 
 table = np.zeros(KINDS + 2 * _MOST_KINDS, np.int64)
@@ -131,6 +131,9 @@ def describe(
         NUMBER: place_of(object.__new__(version), "number"),
         NEW_ARRAY: _numpy_function(_NEW_FROM_DESCR),
         NEW_OBJECT: pythontypes.new_object(),
+        POOL: memory.table.ctypes.data,
+        THREADS: threads.state.ctypes.data,
+        SET_BASE: _numpy_function(_SET_BASE_OBJECT),
     }
     named = {
         FALSE: False,
@@ -149,6 +152,7 @@ def describe(
         RECORDING: "recording",
         INFERENCE: "inference",
         NO_GRAD: "no_grad",
+        BACK_OFF: threads.back_off,
     }
     values |= {place: id(value) for place, value in named.items()}
     for place, (dtype, kind) in enumerate(kinds):

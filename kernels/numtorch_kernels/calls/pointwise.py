@@ -9,12 +9,15 @@ call is not a small and simple one, it calls the Python function instead, which 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import objects
 from ..build import Loop
+from ..costs import WORTH, element_cost
+from ..drive import HEADER, expected_cost, launched, template_of
 from ..intrinsics import (
     address_of,
     call_loop,
@@ -23,7 +26,9 @@ from ..intrinsics import (
     offset,
     words,
 )
+from ..layout import SHORT
 from ..objects import DATA, FLAGS, WRITEABLE
+from ..pointwise import rows_of
 from .callables import (
     ARITY,
     FORM,
@@ -59,18 +64,24 @@ from .holders import (
     new_holder,
     note_change,
     read_array,
+    release,
 )
+from .large import pooled_array, share, tasks_for
 from .numbers import FIXED, FLOAT64, NUMBER_KINDS, read_number
 from .recording import record_call
 
 # Words of a plan. ``_NUMBER`` is the place of the operand that is a number, or -1, and its type is
 # ``_NUMBER_KIND``; one that is compiled into the loop is FIXED, to the float at ``_VALUE``.
 # ``_ITEMS`` are the bytes of an element of each operand and of the result; then come the places for
-# recipes where the first, the second, or both need gradients.
+# recipes where the first, the second, or both need gradients; what an element costs, in cache and
+# from memory, in 1024ths of a nanosecond; and what launches on several threads need to know of the
+# loop, and of those for rows: in which no operand is a number, or the first, or the second; or 0.
 (_NEXT, _FIRST, _SECOND, _LOOP, _DESCRIPTION, _KIND, _LIMIT, _NUMBER, _NUMBER_KIND,
  _VALUE, _ITEMS) = range(11)  # fmt: skip
 _RECIPES = _ITEMS + 3
-_PLAN_WORDS = _RECIPES + 3
+_COST, _EXPECTED, _TEMPLATE = range(_RECIPES + 3, _RECIPES + 6)
+_ROW_TEMPLATES = _TEMPLATE + 1
+_PLAN_WORDS = _ROW_TEMPLATES + 3
 
 _MOST_DIMENSIONS = 16
 
@@ -188,6 +199,89 @@ def is_writable_beside(t, x, first, second, rank, total):
 
 
 @helper
+def inner_step(operand, item):
+    """How far apart the elements of an operand without gaps are along the common last dimension."""
+    rank = operand[RANK]
+    return item if rank > 0 and int64_at(operand[SIZES])[rank - 1] != 1 else 0
+
+
+@helper
+def place_rows(plan, operands, first, second, target, sizes, descriptor):
+    """Describes a loop over rows of a matrix; gives what it needs of operands, 0 if not known."""
+    descriptor[HEADER] = sizes[0]
+    template = plan[_ROW_TEMPLATES] if plan[_ROW_TEMPLATES] != 0 else plan[_TEMPLATE]
+    for k in range(operands):
+        operand, item = second if k == 1 else first, plan[_ITEMS + k]
+        entry, step = offset(descriptor, HEADER + 1 + 3 * k), inner_step(operand, item)
+        entry[0], entry[1], entry[2] = operand[AT], 0, step
+        if operand[RANK] == 2 and int64_at(operand[SIZES])[0] != 1:
+            entry[1] = item if step == 0 else sizes[1] * item
+        if step == 0:
+            template = plan[_ROW_TEMPLATES + 1 + k]
+    entry, item = offset(descriptor, HEADER + 1 + 3 * operands), plan[_ITEMS + operands]
+    entry[0], entry[1], entry[2] = target, sizes[1] * item, item
+    return template
+
+
+@helper
+def place_flat(plan, operands, first, second, target, total, descriptor):
+    """Describes a loop over all elements; gives what it needs of operands, 0 if not known."""
+    for k in range(operands):
+        operand = second if k == 1 else first
+        entry = offset(descriptor, HEADER + 2 * k)
+        entry[0], entry[1] = operand[AT], plan[_ITEMS + k] if operand[COUNT] == total else 0
+    entry = offset(descriptor, HEADER + 2 * operands)
+    entry[0], entry[1] = target, plan[_ITEMS + operands]
+    return plan[_TEMPLATE]
+
+
+@helper
+def compute_large(
+    t, plan, operands, inplace, x, first, second, flat, rank, sizes, total, descriptor
+):
+    """As :func:`compute`, for so many elements that threads may pay."""
+    tasks = tasks_for(t, plan[_COST] * total >> 10)
+    size, rows = total, 1
+    if not flat:
+        if rank != 2:
+            return MISS
+        rows, size = sizes[0], sizes[1]
+        if rows < 4 * tasks or size < SHORT:
+            return MISS
+    if inplace and (
+        plan[_KIND] != plan[_FIRST]
+        or not flat
+        or not is_writable_beside(t, x, first, second, rank, total)
+    ):
+        return MISS
+    if tasks == 0 or plan[_TEMPLATE] == 0:
+        return MISS
+    target, array = first[AT], 0
+    if not inplace:
+        needed = total * plan[_ITEMS + operands]
+        array = pooled_array(t, plan[_DESCRIPTION], rank, address_of(sizes), needed)
+        if array <= MISS:
+            return array
+        target = offset(int64_at(array), HEAD)[DATA]
+    if flat:
+        template = place_flat(plan, operands, first, second, target, total, descriptor)
+    else:
+        template = place_rows(plan, operands, first, second, target, sizes, descriptor)
+    done = template != 0 and share(
+        t, int64_at(template), descriptor, size, rows, tasks, plan[_EXPECTED] * total >> 10
+    )
+    if inplace:
+        if not done or not note_change(t, x):
+            return 0
+        hold(x)
+        return x
+    if not done:
+        release(array)
+        return MISS if template == 0 else 0
+    return new_holder(t, array, plan[_KIND])
+
+
+@helper
 def compute(t, plan, arity, inplace, x, y, frame):
     """The result for two operands (or one, given twice), a new reference; 0 after an error."""
     first, second = frame, offset(frame, OPERAND)
@@ -211,11 +305,13 @@ def compute(t, plan, arity, inplace, x, y, frame):
     total = 1
     for axis in range(rank):
         total *= sizes[axis]
-    if total >= plan[_LIMIT]:
-        return MISS
     flat = (first[COUNT] == total or first[COUNT] == 1) and (
         second[COUNT] == total or second[COUNT] == 1
     )
+    if total >= plan[_LIMIT]:
+        return compute_large(
+            t, plan, operands, inplace, x, first, second, flat, rank, sizes, total, work
+        )
     if inplace:
         if plan[_KIND] != plan[_FIRST] or not flat:
             return MISS
@@ -285,13 +381,16 @@ class PointwiseCalls(Calls):
 
     code = pointwise_call
 
-    def add_plan(
-        self, operands: tuple[Any, ...], loop: Loop, kind: Any, limit: int, fixed: Any = None
-    ) -> None:
+    def __init__(self, arity: int, record: Callable[..., None] | None) -> None:
+        super().__init__(arity, record)
+        self._loops: list[tuple[Any, Loop]] = []
+        self._launched = 0
+
+    def add_plan(self, operands: tuple[Any, ...], loop: Loop, kind: Any, fixed: Any = None) -> None:
         """Adds what to do for kinds of operands: kinds of arrays, ``float`` or ``int``.
 
-        The result is of a ``kind``; it is not to be computed so from ``limit`` elements on.
-        ``fixed`` is the second operand where that is a number that is compiled into the loop.
+        The result is of a ``kind``. ``fixed`` is the second operand where that is a number that is
+        compiled into the loop.
         """
         numbers = [k for k, operand in enumerate(operands) if operand in (float, int)]
         number = numbers[0] if numbers else -1
@@ -300,14 +399,26 @@ class PointwiseCalls(Calls):
             number_kind = FIXED
         if number_kind is None or not objects.are_as_expected():
             return
+        serial = int(WORTH / element_cost(loop))
         plan = np.zeros(_PLAN_WORDS, np.int64)
         plan[_NEXT : _LOOP + 1] = [
             int(self.words[PLANS]), id(operands[0]), id(operands[-1]), loop.address
         ]  # fmt: skip
-        plan[_DESCRIPTION : _LIMIT + 1] = [id(loop.dtypes[-1]), id(kind), limit]
+        plan[_DESCRIPTION : _LIMIT + 1] = [id(loop.dtypes[-1]), id(kind), serial]
         plan[_NUMBER], plan[_NUMBER_KIND] = number, number_kind
         if fixed is not None:
             plan[_VALUE : _VALUE + 1].view(np.float64)[0] = fixed
         plan[_ITEMS : _ITEMS + len(loop.dtypes)] = [dtype.itemsize for dtype in loop.dtypes]
+        plan[_COST], plan[_EXPECTED] = 1024 * element_cost(loop), 1024 * expected_cost(loop)
         self.words[PLANS] = plan.ctypes.data
         self.keep(plan, operands, loop, kind)
+        self._loops.append((plan, loop))
+
+    def learn_launches(self) -> None:
+        """Notes what launches on several threads need to know, of loops that were launched."""
+        if self._launched == launched():
+            return
+        for plan, loop in self._loops:
+            own = [loop, *rows_of(loop)]
+            plan[_TEMPLATE : _TEMPLATE + len(own)] = [template_of(each) for each in own]
+        self._launched = launched()

@@ -4,8 +4,8 @@ House rules of this package, which keep loops over these functions vectorised:
 
 - no branches: both sides are computed and `select` chooses;
 - no calls to the C library: polynomials, `fma` and bit patterns;
-- integers beside float32 are cut back to int32 where their value is used more than once or converted:
-  Numba widens all arithmetic to int64, of which a vector holds half as many;
+- integers beside float32 are cut back to int32 where their value is used more than once, or made a
+  float: Numba widens all arithmetic to int64, of which a vector holds half as many;
 - a Python float is float64 to Numba, so float32 arithmetic with operators takes its constants from
   here, where they are float32 (they adapt to float64); the intrinsics of :mod:`..bits` convert
   constants themselves.

@@ -1,0 +1,100 @@
+"""Launches on large arrays from compiled calls: memory from the pool, work for several threads.
+
+What is done is what :mod:`..memory` and :mod:`..drive` do; but after a loop over megabytes Python's
+code has left the caches, and its way there takes 30 us.
+"""
+
+from __future__ import annotations
+
+from .. import threads
+from ..costs import WORTH
+from ..drive import LANES, share_out
+from ..intrinsics import address_of, helper, int64_at, offset, words
+from .holders import (
+    BACK_OFF,
+    MISS,
+    NDARRAY,
+    NEW_ARRAY,
+    POOL,
+    SET_BASE,
+    THREADS,
+    c_function,
+    call_address,
+    call_python,
+    hold,
+    release,
+)
+
+_OWNED = 0x501  # NumPy's flags: without gaps, aligned, writable
+_CLOCK = 1  # CLOCK_MONOTONIC, which time.perf_counter reads
+_SECOND = 1_000_000_000
+TIME_SLICE = int(threads.TIME_SLICE * _SECOND)
+
+save_thread = c_function("PyEval_SaveThread", 0)
+restore_thread = c_function("PyEval_RestoreThread", 1)
+read_clock = c_function("clock_gettime", 2)
+
+
+@helper
+def now():
+    """Nanoseconds of the monotonic clock."""
+    time = words()
+    read_clock(_CLOCK, address_of(time))
+    return time[0] * _SECOND + time[1]
+
+
+@helper
+def size_class(size):
+    """The size rounded up as the pool does."""
+    rest, step = max(size - 1, 1), 1
+    while rest >= 8:
+        rest >>= 1
+        step <<= 1
+    return (size + step - 1) // step * step
+
+
+@helper
+def pooled_array(t, description, rank, sizes, size):
+    """A new array in a block of the pool that nobody uses; 0 after an error, MISS without one."""
+    pool = int64_at(t[POOL])
+    wanted = size_class(size)
+    for k in range(pool[0]):
+        entry = offset(pool, 1 + 3 * k)
+        if entry[0] == wanted and int64_at(entry[1])[0] & 0xFFFFFFFF == 1:
+            hold(description)
+            made = call_address(
+                t[NEW_ARRAY], (t[NDARRAY], description, rank, sizes, 0, entry[2], _OWNED, 0)
+            )
+            if made != 0:
+                hold(entry[1])
+                call_address(t[SET_BASE], (made, entry[1]))
+            return made
+    return MISS
+
+
+@helper
+def tasks_for(t, cost):
+    """How many threads are to share work of so many nanoseconds; 0 if Python has to say."""
+    state = int64_at(t[THREADS])
+    workers = state[threads.WORKERS]
+    if workers > 1 and (cost < WORTH or now() < state[threads.UNTIL]):
+        workers = 1
+    return min(workers, (2 * cost + WORTH - 1) // WORTH)
+
+
+@helper
+def share(t, template, descriptor, size, rows, tasks, expected):
+    """Runs a loop over rows on several threads, without Python's lock; says if all went well."""
+    thread = save_thread()
+    started = now()
+    share_out(descriptor, template, size, rows, tasks, LANES)
+    taken = now() - started
+    restore_thread(thread)
+    if tasks == 1 or taken <= 3 * expected // tasks + TIME_SLICE:
+        return True
+    frame = words()
+    done = call_python(t[BACK_OFF], address_of(frame), 0, 0)
+    if done == 0:
+        return False
+    release(done)
+    return True
