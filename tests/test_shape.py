@@ -1,6 +1,7 @@
 """Shapes, views, copies and their gradients, against PyTorch."""
 
 from collections.abc import Callable
+from itertools import permutations, product
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -471,3 +472,33 @@ def test_large_copies(shape: tuple[int, ...]) -> None:
     assert np.array_equal(torch.cat([x, x], -1).numpy(), np.concatenate([array, array], -1))
     assert np.array_equal(x.roll(7, 0).numpy(), np.roll(array, 7, 0))
     assert np.array_equal(x.repeat(*(2,) * len(shape)).numpy(), np.tile(array, (2,) * len(shape)))
+
+
+def laid_out(library: ModuleType) -> list[Any]:
+    """Operands of one common shape, in all its orders in memory, and some that are broadcast."""
+    whole = library.arange(24.0).reshape(2, 3, 4)
+    orders = [
+        whole.permute(order).contiguous().permute([order.index(axis) for axis in range(3)])
+        for order in permutations(range(3))
+    ]
+    row, column = library.arange(4.0), library.arange(6.0).reshape(2, 3, 1)
+    return [*orders, row, column, row.expand(2, 3, 4)]
+
+
+def test_results_lie_in_memory_as_pytorchs_do(oracle: ModuleType) -> None:
+    for mine, theirs in zip(
+        product(laid_out(torch), repeat=2), product(laid_out(oracle), repeat=2), strict=True
+    ):
+        actual, expected = mine[0] + mine[1], theirs[0] + theirs[1]
+        assert actual.stride() == expected.stride(), [x.stride() for x in theirs]
+        assert_same(actual, expected)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (100, 333), (3, 200, 130), (1024, 256)])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+def test_large_transposes(shape: tuple[int, ...], dtype: str) -> None:
+    array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    turned = torch.tensor(array).transpose(-1, -2)
+    np.testing.assert_array_equal(turned.contiguous().numpy(), array.swapaxes(-1, -2))
+    other = torch.ones(turned.shape, dtype=turned.dtype)
+    np.testing.assert_array_equal((other + turned).numpy(), array.swapaxes(-1, -2) + 1)

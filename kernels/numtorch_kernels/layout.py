@@ -100,15 +100,9 @@ def with_long_rows(operands: Sequence[Array]) -> list[list[Array]]:
 
 def result(shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array:
     """An uninitialised array whose dimensions are ordered in memory like those of the inputs."""
-    pattern = None
-    for x in inputs:
-        if x.shape == shape:
-            if x.flags.c_contiguous:
-                return memory.empty(shape, dtype)
-            pattern = x if pattern is None else pattern
-    if pattern is None:
+    if all(x.flags.c_contiguous for x in inputs):
         return memory.empty(shape, dtype)
-    return ordered(shape, dtype, memory_order(pattern))
+    return ordered(shape, dtype, memory_order(shape, inputs))
 
 
 def ordered(shape: Shape, dtype: np.dtype[Any], order: Sequence[int]) -> Array:
@@ -117,21 +111,35 @@ def ordered(shape: Shape, dtype: np.dtype[Any], order: Sequence[int]) -> Array:
     return packed if list(order) == sorted(order) else packed.transpose(np.argsort(order))
 
 
-def memory_order(array: Array) -> list[int]:
-    """The axes from the slowest to the fastest in memory; broadcast ones stay where they are."""
-    order = list(range(array.ndim))[::-1]
-    for last in range(1, array.ndim):
+def memory_order(shape: Shape, arrays: Sequence[Array]) -> list[int]:
+    """The axes of a common shape from the slowest to the fastest in memory, as PyTorch has them.
+
+    The first array decides in which two axes have steps that differ; where arrays are broadcast,
+    they have none.
+    """
+    steps = [broadcast_strides(x, shape, 0) for x in arrays]
+    order = list(range(len(shape)))[::-1]
+    for last in range(1, len(shape)):
         place = last
         for before in range(last - 1, -1, -1):
-            step, other = abs(array.strides[order[before]]), abs(array.strides[order[place]])
-            if not step or not other:
-                continue
-            if (step, array.shape[order[before]]) > (other, array.shape[order[place]]):
+            relation = _relation(shape, steps, order[before], order[place])
+            if relation > 0:
                 order[before], order[place] = order[place], order[before]
                 place = before
-            elif step < other:
+            elif relation < 0:
                 break
     return order[::-1]
+
+
+def _relation(shape: Shape, steps: Sequence[Sequence[int]], one: int, other: int) -> int:
+    """Whether an axis is slower (1) or faster (-1) than another; 0 where nothing tells."""
+    for own in steps:
+        a, b = abs(own[one]), abs(own[other])
+        if a and b and a != b:
+            return 1 if a > b else -1
+        if a and b and shape[one] > shape[other]:
+            return 1
+    return 0
 
 
 def aligned(array: Array) -> Array:

@@ -77,7 +77,7 @@ class Pass:
         bound = [*bound, *self.seeds]
         outputs, copies = _outputs(steps, self.arrays(), {id(root_of(x)) for x in bound})
         self.program = Program([*steps, *copies], bound, outputs)
-        self.targets = [(x.shape, x.dtype, memory_order(x)) for x in outputs]
+        self.targets = [(x.shape, x.dtype, memory_order(x.shape, (x,))) for x in outputs]
         self.kinds = [None if g is None else g.dtype for g in self.grads]
         self.grads, self.steps, self.seeds = [], [], []
 
@@ -286,7 +286,7 @@ def _outputs(
     for x in grads:
         root = root_of(x)
         own = id(root) in written.keys() - taken and reach_of(steps, root) == place_of(x)
-        if own and x.transpose(memory_order(x)).flags.c_contiguous:
+        if own and x.transpose(memory_order(x.shape, (x,))).flags.c_contiguous:
             taken.add(id(root))
             outputs.append(x)
         else:

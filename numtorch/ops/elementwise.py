@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import reduce
+from numtorch_kernels import copying, layout, reduce
 from numtorch_kernels import symbols as s
 from numtorch_kernels.calls.backward import Gradients, make_plan
 from numtorch_kernels.calls.callables import Calls
@@ -166,6 +166,12 @@ class PointwiseOp(Op):
             if make is not _STATIC
         ]
         try:
+            if any(x.ndim > 1 and not x.flags.c_contiguous for x in arrays):
+                shape = np.broadcast_shapes(*(x.shape for x in arrays))
+                out = layout.result(shape, plan.dtype.numpy, arrays)
+                if not deferring():
+                    arrays = [copying.laid_out_as(x, out) for x in arrays]
+                return run(plan.loop, arrays, out)
             return launch(plan.loop, arrays)
         except ValueError:
             _raise_unless_broadcastable(arrays)

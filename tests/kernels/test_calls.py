@@ -14,6 +14,7 @@ import pytest
 import numtorch
 from numtorch import Tensor
 from numtorch.ops.table import TABLE
+from numtorch_kernels import memory, threads
 from numtorch_kernels.calls import callables, pythontypes
 
 FLOATS = (0.5, -1.25, 3.0, 2.0)
@@ -278,3 +279,58 @@ def test_subclasses_of_tensors() -> None:
     for _ in range(2):
         assert type(x * y) is Tensor
         assert (x * y).requires_grad
+
+
+def test_large_calls_share_memory_and_work_as_python_does() -> None:
+    threads.set_num_threads(2)
+    size = 1 << 19
+    x, column, row = numtorch.rand(size), numtorch.rand(2048, 1), numtorch.rand(256)
+    block = numtorch.rand(2048, 256)
+
+    def results() -> list[Tensor]:
+        return [x * 2.0, x + x, x.exp(), block + row, column * row, x.double(), x > 0.5, x.mul(1.0)]
+
+    expected = [y.numpy().copy() for y in results()]  # in Python, which launches the loops
+    results()
+    held_by_pool, addresses = memory.cached_bytes(), set[int]()
+    for _ in range(3):
+        again = results()
+        addresses |= {y.data_ptr() for y in again}
+        for y, values in zip(again, expected, strict=True):
+            np.testing.assert_array_equal(y.numpy(), values)
+        del again, y
+    assert len(addresses) == len(expected)
+    assert memory.cached_bytes() == held_by_pool
+    held = x + x
+    assert (x + x).data_ptr() != held.data_ptr()
+    part = held[10:]
+    del held
+    assert (x + x).data_ptr() + 40 != part.data_ptr()  # a view keeps the block
+
+
+def test_a_large_call_that_has_to_wait_has_launches_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads.set_num_threads(2)
+    x = numtorch.rand(1 << 18)
+    x + x, x + x
+    if not threads.state[threads.WORKERS]:
+        pytest.skip("compiled calls use no threads on this system")
+    expected = (x + x).numpy().copy()
+    monkeypatch.setattr(threads._Backoff, "pause", threads.SHORTEST_PAUSE)
+    threads.back_off()
+    assert threads.state[threads.UNTIL] > 0
+    np.testing.assert_array_equal((x + x).numpy(), expected)
+    threads.state[threads.UNTIL] = 0
+    monkeypatch.setattr(threads._Backoff, "until", 0.0)
+
+
+def test_a_forked_process_stays_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = numtorch.rand(1 << 18)
+    expected = (x + x).numpy().copy()
+    monkeypatch.setattr(threads._State, "forked", True)
+    threads._publish()
+    try:
+        assert threads.state[threads.WORKERS] == 0
+        np.testing.assert_array_equal((x + x).numpy(), expected)
+    finally:
+        monkeypatch.undo()
+        threads._publish()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import objects
+from ..drive import GRAIN
 from ..intrinsics import (
     address_of,
     call_loop,
@@ -18,7 +19,7 @@ from ..intrinsics import (
     words,
 )
 from ..objects import DATA
-from ..reduction import SHORT, Reduction, columns, rows, unused
+from ..reduction import LIMIT, ROW_LIMIT, SHORT, Reduction, columns, rows, unused
 from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
 from .holders import (
     AT,
@@ -55,7 +56,7 @@ from .recording import record_call
 _NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
 _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
-MOST = 8192  # elements, all of which may be in one row
+MOST = GRAIN  # elements from which several threads may share a reduction over one dimension
 _MOST_DIMENSIONS = 16
 
 
@@ -71,7 +72,7 @@ def read_axis(x, rank):
 
 @helper
 def reduce_axis(plan, operand, axis, target, frame):
-    """Reduces along an axis, or all elements where that is -1; says whether a loop is known."""
+    """Reduces along an axis, or all elements where that is -1; says whether that can be done."""
     sizes = int64_at(operand[SIZES])
     before, n, after = 1, operand[COUNT], 1
     if axis >= 0:
@@ -81,7 +82,10 @@ def reduce_axis(plan, operand, axis, target, frame):
                 before *= sizes[k]
             elif k > axis:
                 after *= sizes[k]
-    along = operand[RANK] == 1 or axis < 0 or (after == 1 and n >= SHORT)
+    whole = operand[RANK] == 1 or axis < 0
+    if n > ROW_LIMIT or (not whole and n > LIMIT):
+        return False  # it is cut into chunks
+    along = whole or (after == 1 and n >= SHORT)
     loop = plan[_ROWS] if along else plan[_COLUMNS]
     if loop == 0:
         return False
@@ -132,7 +136,7 @@ def reduce_call(row, t, arguments, given):
     operand = words()
     if place == 0 or not read_array(array_of(t, x), operand):
         return MISS
-    if operand[COUNT] == 0 or operand[COUNT] > MOST or operand[RANK] > _MOST_DIMENSIONS:
+    if operand[COUNT] == 0 or operand[COUNT] >= MOST or operand[RANK] > _MOST_DIMENSIONS:
         return MISS
     if given > 1 and arguments[1] != t[NONE]:
         if int64_at(arguments[1])[TYPE] != t[INTEGER]:
