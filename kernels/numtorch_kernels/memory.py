@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from .objects import has_lock
+
 Array = np.ndarray[Any, Any]
 
 SMALLEST = 1 << 18  # below 256 KB, malloc keeps memory by itself and np.empty is faster
 ALIGNMENT = 64  # a cache line, and the widest vector
-_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+_GIL = has_lock()
 
 
 MOST_LISTED = 1024

@@ -7,6 +7,7 @@ Python takes 1 to 3 us. Places are counted in words from the end of the object's
 from __future__ import annotations
 
 import ctypes
+import sys
 from functools import cache
 from typing import Any
 
@@ -31,10 +32,42 @@ def kind_of(dtype: np.dtype[Any]) -> int:
 
 @cache
 def are_as_expected() -> bool:
-    """Whether arrays and tuples are laid out like this."""
+    """Whether objects are laid out like this, and one thread at a time deals with them."""
+    if sys.implementation.name != "cpython" or not has_lock():
+        return False
+    return _are_arrays() and _are_simple()
+
+
+def has_lock() -> bool:
+    """Whether Python has a global lock."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def _word(value: Any, place: int) -> int:
+    """The word of an object at a place in bytes."""
+    return ctypes.c_int64.from_address(id(value) + place).value
+
+
+def _are_simple() -> bool:
+    """Whether types, numbers, tuples and lists are where compiled code looks for them."""
+    value = 1.5
+    listed, single = [value, listing := object()], object()
+    number = ctypes.c_double.from_address(id(value) + OBJECT_HEAD).value
+    items = _word(listed, OBJECT_HEAD + 8)
+    return (
+        _word(value, OBJECT_HEAD - 8) == id(float)
+        and number == value
+        and _word((single, value), TUPLE_HEAD) == id(single)
+        and _word(listed, OBJECT_HEAD) == len(listed)
+        and ctypes.c_int64.from_address(items + 8).value == id(listing)
+        and ctypes.c_int32.from_address(id(single)).value == sys.getrefcount(single) - 1
+    )
+
+
+def _are_arrays() -> bool:
     array = np.zeros((2, 3), np.float32)[:, ::2]
     holder = (array,)
-    item = ctypes.c_int64.from_address(id(holder) + TUPLE_HEAD).value
+    item = _word(holder, TUPLE_HEAD)
     words = (ctypes.c_int64 * 7).from_address(id(array) + OBJECT_HEAD)
     address = array.__array_interface__["data"][0]
     if item != id(array) or words[DATA] != address or words[NDIM] & 0xFFFF != 2:

@@ -43,6 +43,7 @@ from .callables import (
     Calls,
 )
 from .holders import (
+    ARRAY,
     AT,
     BUSY,
     COUNT,
@@ -236,8 +237,18 @@ def place_flat(plan, operands, first, second, target, total, descriptor):
 
 
 @helper
+def array_held(t, x, is_number):
+    """The array of an operand, or a number itself; held, as others may run meanwhile."""
+    kept = x
+    if not is_number:
+        kept = int64_at(x)[t[ARRAY]]
+    hold(kept)
+    return kept
+
+
+@helper
 def compute_large(
-    t, plan, operands, inplace, x, first, second, flat, rank, sizes, total, descriptor
+    t, plan, operands, inplace, x, y, first, second, flat, rank, sizes, total, descriptor
 ):
     """As :func:`compute`, for so many elements that threads may pay."""
     tasks = tasks_for(t, plan[_COST] * total >> 10)
@@ -267,9 +278,13 @@ def compute_large(
         template = place_flat(plan, operands, first, second, target, total, descriptor)
     else:
         template = place_rows(plan, operands, first, second, target, sizes, descriptor)
-    done = template != 0 and share(
-        t, int64_at(template), descriptor, size, rows, tasks, plan[_EXPECTED] * total >> 10
-    )
+    done = False
+    if template != 0:
+        held, other = array_held(t, x, plan[_NUMBER] == 0), array_held(t, y, plan[_NUMBER] == 1)
+        expected = plan[_EXPECTED] * total >> 10
+        done = share(t, int64_at(template), descriptor, size, rows, tasks, expected)
+        release(held)
+        release(other)
     if inplace:
         if not done or not note_change(t, x):
             return 0
@@ -310,7 +325,7 @@ def compute(t, plan, arity, inplace, x, y, frame):
     )
     if total >= plan[_LIMIT]:
         return compute_large(
-            t, plan, operands, inplace, x, first, second, flat, rank, sizes, total, work
+            t, plan, operands, inplace, x, y, first, second, flat, rank, sizes, total, work
         )
     if inplace:
         if plan[_KIND] != plan[_FIRST] or not flat:
