@@ -12,7 +12,7 @@ import numpy as np
 from numtorch_kernels import copying, reduce
 from numtorch_kernels import symbols as s
 from numtorch_kernels.calls.callables import Calls
-from numtorch_kernels.calls.reduction import MOST, ReductionCalls
+from numtorch_kernels.calls.reduction import ReductionCalls
 from numtorch_kernels.deferral import settled
 from numtorch_kernels.reduction import Reduction
 
@@ -126,7 +126,7 @@ class ReductionOp(Op):
         result: Tensor = super().compute(arguments)
         x, kind = arguments[0], result.dtype
         plain = len(arguments) <= 3 or arguments[3] is None  # the dtype
-        if isinstance(self.calls, ReductionCalls) and plain and x._array.size < MOST:
+        if isinstance(self.calls, ReductionCalls) and plain:
             self.calls.learn(x.dtype.numpy, x.dtype, kind.numpy, kind)
         return result
 

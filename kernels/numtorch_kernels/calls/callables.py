@@ -33,7 +33,7 @@ _ROW_WORDS = 32
 
 GIVEN = (1 << 63) - 1  # the bits of an argument count that are the count
 _LOOK_AT = 64  # calls, before which not even loading is worth it
-_PATIENCE = 5000  # calls through Python before compiled calls are worth seconds of compilation
+_PATIENCE = 100_000  # calls, through Python half a second, before it is worth ten of compilation
 
 
 @cache

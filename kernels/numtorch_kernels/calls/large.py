@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .. import threads
 from ..costs import WORTH
-from ..drive import LANES, share_out
+from ..drive import share_out
 from ..intrinsics import address_of, helper, int64_at, offset, words
 from .holders import (
     BACK_OFF,
@@ -83,11 +83,11 @@ def tasks_for(t, cost):
 
 
 @helper
-def share(t, template, descriptor, size, rows, tasks, expected):
+def share(t, template, descriptor, size, rows, tasks, unit, expected):
     """Runs a loop over rows on several threads, without Python's lock; says if all went well."""
     thread = save_thread()
     started = now()
-    share_out(descriptor, template, size, rows, tasks, LANES)
+    share_out(descriptor, template, size, rows, tasks, unit)
     taken = now() - started
     restore_thread(thread)
     if tasks == 1 or taken <= 3 * expected // tasks + TIME_SLICE:

@@ -17,7 +17,7 @@ import numpy as np
 from .. import objects
 from ..build import Loop
 from ..costs import WORTH, element_cost
-from ..drive import HEADER, expected_cost, launched, template_of
+from ..drive import HEADER, LANES, expected_cost, launched, template_of
 from ..intrinsics import (
     address_of,
     call_loop,
@@ -282,7 +282,7 @@ def compute_large(
     if template != 0:
         held, other = array_held(t, x, plan[_NUMBER] == 0), array_held(t, y, plan[_NUMBER] == 1)
         expected = plan[_EXPECTED] * total >> 10
-        done = share(t, int64_at(template), descriptor, size, rows, tasks, expected)
+        done = share(t, int64_at(template), descriptor, size, rows, tasks, LANES, expected)
         release(held)
         release(other)
     if inplace:

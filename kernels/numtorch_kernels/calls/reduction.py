@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import objects
-from ..drive import GRAIN
+from ..drive import GRAIN, HEADER, template_of
 from ..intrinsics import (
     address_of,
     call_loop,
@@ -22,6 +22,7 @@ from ..objects import DATA
 from ..reduction import LIMIT, ROW_LIMIT, SHORT, Reduction, columns, rows, unused
 from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
 from .holders import (
+    ARRAY,
     AT,
     BUSY,
     COUNT,
@@ -38,6 +39,7 @@ from .holders import (
     TYPE,
     array_of,
     call_python,
+    hold,
     integer_of,
     is_holder,
     needs_gradients,
@@ -46,18 +48,22 @@ from .holders import (
     read_array,
     release,
 )
+from .large import share, tasks_for
 from .recording import record_call
 
 # Words of a plan: the loops, of which 0 is not known; the item sizes of x and of the result; what
 # is divided by how many elements were combined: nothing, float32 or float64; the operand of who
-# needs none; the places for recipes of calls over all and over one dimension.
+# needs none; the places for recipes of calls over all and over one dimension; what launches need to
+# know of the two loops, of that for parts of a row, and of that for what these gave.
 (_NEXT, _OF, _ROWS, _COLUMNS, _DESCRIPTION, _RESULT, _ITEM, _RESULT_ITEM, _SCALE,
  _UNUSED, _RECIPES) = range(11)  # fmt: skip
+_SHARED_ROWS, _SHARED_COLUMNS, _SHARED_PARTS, _ENDS = range(_RECIPES + 2, _RECIPES + 6)
 _NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
 _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
-MOST = GRAIN  # elements from which several threads may share a reduction over one dimension
+MOST = GRAIN  # elements from which several threads may share a reduction
 _MOST_DIMENSIONS = 16
+_MOST_IN_PARTS = 256 * LIMIT  # elements whose parts fit the memory at hand
 
 
 @helper
@@ -71,34 +77,50 @@ def read_axis(x, rank):
 
 
 @helper
-def reduce_axis(plan, operand, axis, target, frame):
-    """Reduces along an axis, or all elements where that is -1; says whether that can be done."""
+def split_sizes(operand, axis, parts):
+    """Writes how many elements are before, along and after an axis; all are along none."""
     sizes = int64_at(operand[SIZES])
-    before, n, after = 1, operand[COUNT], 1
+    parts[0], parts[1], parts[2] = 1, operand[COUNT], 1
     if axis >= 0:
-        n = sizes[axis]
+        parts[1] = sizes[axis]
         for k in range(operand[RANK]):
             if k < axis:
-                before *= sizes[k]
+                parts[0] *= sizes[k]
             elif k > axis:
-                after *= sizes[k]
-    whole = operand[RANK] == 1 or axis < 0
-    if n > ROW_LIMIT or (not whole and n > LIMIT):
-        return False  # it is cut into chunks
-    along = whole or (after == 1 and n >= SHORT)
+                parts[2] *= sizes[k]
+
+
+@helper
+def write_scale(plan, n, place):
+    """The address of what totals of n elements are divided by, or of what is not used."""
+    if plan[_SCALE] == _NO_SCALE:
+        return plan[_UNUSED]
+    if plan[_SCALE] == _FLOAT32:
+        float32_at(address_of(place))[0] = n
+    else:
+        float64_at(address_of(place))[0] = n
+    return address_of(place)
+
+
+@helper
+def is_along(operand, axis, n, after):
+    """Whether the loop along rows is used, not that over columns."""
+    return operand[RANK] == 1 or axis < 0 or (after == 1 and n >= SHORT)
+
+
+@helper
+def reduce_axis(plan, operand, axis, target, frame):
+    """Reduces along an axis, or all elements where that is -1; says whether that can be done."""
+    split_sizes(operand, axis, frame)
+    before, n, after = frame[0], frame[1], frame[2]
+    along = is_along(operand, axis, n, after)
     loop = plan[_ROWS] if along else plan[_COLUMNS]
-    if loop == 0:
-        return False
+    whole = operand[RANK] == 1 or axis < 0
+    if loop == 0 or n > ROW_LIMIT or (not whole and n > LIMIT):
+        return False  # the last are cut into parts
     pointers, dims, steps, number = frame, offset(frame, 4), offset(frame, 6), offset(frame, 12)
-    pointers[1], pointers[2] = plan[_UNUSED], plan[_UNUSED]
-    if plan[_SCALE] != _NO_SCALE:
-        pointers[2] = address_of(number)
-        if plan[_SCALE] == _FLOAT32:
-            float32_at(address_of(number))[0] = n
-        else:
-            float64_at(address_of(number))[0] = n
-    item = plan[_ITEM]
-    times = before
+    pointers[1], pointers[2] = plan[_UNUSED], write_scale(plan, n, number)
+    item, times = plan[_ITEM], before
     dims[0], dims[1] = after, n
     steps[0], steps[4] = item, after * item
     if after == 1:  # one loop over what is before
@@ -110,6 +132,58 @@ def reduce_axis(plan, operand, axis, target, frame):
         pointers[3] = target + k * after * plan[_RESULT_ITEM]
         call_loop(loop, pointers, dims, steps)
     return True
+
+
+@helper
+def share_rows(t, template, x, step, inner, n, count, scale, unused, target, item, frame, tasks):
+    """Reduces ``count`` rows of n elements on several threads."""
+    frame[HEADER], frame[HEADER + 1] = n, inner
+    table = offset(frame, HEADER + 2)
+    table[0], table[1], table[2], table[3] = x, step, unused, 0
+    table[4], table[5], table[6], table[7] = scale, 0, target, item
+    return share(t, int64_at(template), frame, count, 1, tasks, 1, n * count)
+
+
+@helper
+def reduce_large(t, plan, operand, axis, target, frame):
+    """As :func:`reduce_axis`, on several threads: what :meth:`Reduction._staged` does."""
+    number, work = frame, offset(frame, 2)
+    split_sizes(operand, axis, work)
+    before, n, after = work[0], work[1], work[2]
+    tasks = tasks_for(t, operand[COUNT] // 16)
+    if tasks < 2:
+        return False
+    item, size = plan[_ITEM], plan[_RESULT_ITEM]
+    scale, unused = write_scale(plan, n, number), plan[_UNUSED]
+    if axis < 0 or operand[RANK] == 1:
+        if n <= ROW_LIMIT or plan[_SHARED_PARTS] == 0 or plan[_ENDS] == 0 or n >= _MOST_IN_PARTS:
+            return False
+        parts = offset(frame, 64)
+        whole, rest = n // LIMIT, n % LIMIT
+        at, to = operand[AT], address_of(parts)
+        done = share_rows(
+            t, plan[_SHARED_PARTS], at, LIMIT * item, item, LIMIT, whole, unused, unused, to, size,
+            work, tasks,
+        )  # fmt: skip
+        if rest > 0:
+            done &= share_rows(
+                t, plan[_SHARED_PARTS], at + whole * LIMIT * item, 0, item, rest, 1, unused, unused,
+                to + whole * size, 0, work, 1,
+            )  # fmt: skip
+            whole += 1
+        return done and share_rows(
+            t, plan[_ENDS], to, 0, size, whole, 1, scale, unused, target, 0, work, 1
+        )
+    along = is_along(operand, axis, n, after)
+    template = plan[_SHARED_ROWS] if along else plan[_SHARED_COLUMNS]
+    if template == 0 or n > (ROW_LIMIT if along else LIMIT) or (before > 1 and after > 1):
+        return False
+    count, step, inner = after, item, after * item
+    if after == 1:
+        count, step, inner = before, n * item, item
+    return share_rows(
+        t, template, operand[AT], step, inner, n, count, scale, unused, target, size, work, tasks
+    )
 
 
 @helper
@@ -136,7 +210,7 @@ def reduce_call(row, t, arguments, given):
     operand = words()
     if place == 0 or not read_array(array_of(t, x), operand):
         return MISS
-    if operand[COUNT] == 0 or operand[COUNT] >= MOST or operand[RANK] > _MOST_DIMENSIONS:
+    if operand[COUNT] == 0 or operand[RANK] > _MOST_DIMENSIONS:
         return MISS
     if given > 1 and arguments[1] != t[NONE]:
         if int64_at(arguments[1])[TYPE] != t[INTEGER]:
@@ -157,7 +231,15 @@ def reduce_call(row, t, arguments, given):
     result = new_holder(t, array, plan[_RESULT])
     if result == 0:
         return 0
-    if not reduce_axis(plan, operand, axis, offset(int64_at(array), HEAD)[DATA], frame):
+    target = offset(int64_at(array), HEAD)[DATA]
+    if operand[COUNT] < MOST:
+        done = reduce_axis(plan, operand, axis, target, frame)
+    else:
+        kept = int64_at(x)[t[ARRAY]]  # others may run meanwhile
+        hold(kept)
+        done = reduce_large(t, plan, operand, axis, target, frame)
+        release(kept)
+    if not done:
         release(result)
         return MISS
     if row[RECORD] != 0 and needs_gradients(t, x):
@@ -197,11 +279,19 @@ class ReductionCalls(Calls):
             nothing = unused[target]
             plan = self._plans[source] = np.array(
                 [int(self.words[PLANS]), id(kind), 0, 0, id(target), id(result), source.itemsize,
-                 target.itemsize, scale, nothing.ctypes.data, 0, 0], np.int64
+                 target.itemsize, scale, nothing.ctypes.data, *[0] * 6], np.int64
             )  # fmt: skip
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
             self.keep(kind, target, result, nothing)
+        stages = (
+            (_SHARED_ROWS, (source, target, rows, True, True)),
+            (_SHARED_COLUMNS, (source, target, columns, True, True)),
+            (_SHARED_PARTS, (source, target, rows, True, False)),
+            (_ENDS, (target, target, rows, False, True)),
+        )
+        for place, stage in stages:
+            plan[place] = template_of(self._reduction.loop(*stage))
         for place, kernel in ((_ROWS, rows), (_COLUMNS, columns)):
             loop = self._reduction.loop(source, target, kernel)
             if loop.is_compiled():
