@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from compiled_rows import COMPILED_ROWS
+from numtorch_kernels.calls.callables import begin
 from rows import ROWS, Namespace, Row, library_of
 from scaling_rows import SCALING_ROWS
 
@@ -88,6 +89,8 @@ def main(variant: str, threads: int) -> None:
     library = importlib.import_module(library_of(variant))
     if library is not np:
         library.set_num_threads(threads)
+    if library.__name__ == "numtorch":
+        begin()  # what a machine does once, after some calls
     print(json.dumps({"version": library.__version__}), file=answers, flush=True)
     compiles = variant != library_of(variant)
     for reply in replies(library, compiles, iter(sys.stdin.readline, "")):

@@ -160,15 +160,35 @@ def prefetch_part(source, source_row, source_column, rows, columns, done, step, 
 
 
 def dot_rows(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m):
-    """Dot products of A's rows and x, by pieces, longer ones where nothing is copied."""
+    """Dot products of A's rows and x, by pieces, longer ones where nothing is copied.
+
+    Four rows at once, where they need no copy: memory delivers four streams twice as fast as one.
+    """
     wide_vectors()
     memory, pieces = buffer(a), buffer(a)
     block = 8 * BLOCK if a_k == 1 and x_k == 1 else BLOCK
+    fours = m - m % 4 if a_k == 1 else 0
     for _ in range(count):
         for p in range(0, max(k, 1), block):
             size = min(block, k - p)
             piece = adjacent(offset(x, p * x_k), x_k, pieces, size)
-            for i in range(m):
+            for i in range(0, fours, 4):
+                row0 = offset(a, i * a_m + p)
+                row1, row2 = offset(row0, a_m), offset(row0, 2 * a_m)
+                row3 = offset(row2, a_m)
+                total0, total1, total2, total3 = zero(y), zero(y), zero(y), zero(y)
+                for e in range(size):
+                    total0 = cast(y, total0 + row0[e] * piece[e])
+                    total1 = cast(y, total1 + row1[e] * piece[e])
+                    total2 = cast(y, total2 + row2[e] * piece[e])
+                    total3 = cast(y, total3 + row3[e] * piece[e])
+                y0, y1 = offset(y, i * y_m), offset(y, (i + 1) * y_m)
+                y2, y3 = offset(y1, y_m), offset(y1, 2 * y_m)
+                y0[0] = cast(y, y0[0] + total0) if p > 0 else total0
+                y1[0] = cast(y, y1[0] + total1) if p > 0 else total1
+                y2[0] = cast(y, y2[0] + total2) if p > 0 else total2
+                y3[0] = cast(y, y3[0] + total3) if p > 0 else total3
+            for i in range(fours, m):
                 row = adjacent(offset(a, i * a_m + p * a_k), a_k, memory, size)
                 total = zero(y)
                 for e in range(size):
