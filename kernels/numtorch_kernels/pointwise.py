@@ -259,10 +259,12 @@ def _copied(x: Array) -> Array:
 
 
 def launch(loop: Loop, inputs: Sequence[Array]) -> Any:
-    """:func:`run` without ``out``, with a short way for small inputs."""
+    """:func:`run` without ``out``, with a short way for small inputs without gaps."""
     total = 1
     for x in inputs:
         total *= x.size
+        if x.ndim > 1 and not x.flags.c_contiguous:
+            return run(loop, inputs)
     if total >= _FEW:
         return run(loop, inputs)
     values = loop.ufunc(*inputs)

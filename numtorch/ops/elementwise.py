@@ -27,6 +27,7 @@ from .table import Op, Rule, check_shape_in_place
 
 Array = np.ndarray[Any, Any]
 _NUMBERS = (float, int)
+_LARGE = 1 << 15  # elements that do not fit the nearest cache
 _SMALL = 4096  # elements that two operands, whatever their shapes, broadcast to at most
 
 
@@ -166,12 +167,10 @@ class PointwiseOp(Op):
             if make is not _STATIC
         ]
         try:
-            if any(x.ndim > 1 and not x.flags.c_contiguous for x in arrays):
+            if not deferring() and any(_is_across(x) for x in arrays):
                 shape = np.broadcast_shapes(*(x.shape for x in arrays))
                 out = layout.result(shape, plan.dtype.numpy, arrays)
-                if not deferring():
-                    arrays = [copying.laid_out_as(x, out) for x in arrays]
-                return run(plan.loop, arrays, out)
+                return run(plan.loop, [copying.laid_out_as(x, out) for x in arrays], out)
             return launch(plan.loop, arrays)
         except ValueError:
             _raise_unless_broadcastable(arrays)
@@ -429,6 +428,11 @@ def _static(_: Any) -> Any:
 
 
 _STATIC = _static
+
+
+def _is_across(x: Any) -> bool:
+    """Whether an operand is so large that the order in which it is read matters."""
+    return x.size >= _LARGE and x.ndim > 1 and not x.flags.c_contiguous
 
 
 def _alike(arguments: tuple[Any, ...], casts: tuple[Any, ...]) -> tuple[Array, ...] | None:

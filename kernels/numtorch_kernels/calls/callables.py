@@ -9,7 +9,7 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Callable
 from functools import cache
-from threading import Thread
+from threading import Thread, main_thread
 from typing import Any, ClassVar
 
 import numpy as np
@@ -119,6 +119,15 @@ def begin() -> None:
         calls.answer()
 
 
+def _begin_meanwhile() -> None:
+    """As :func:`begin`, in a thread that a program which ends has not long to wait for."""
+    for code in _codes():
+        if not main_thread().is_alive():
+            return
+        code.address  # noqa: B018  it is compiled when it is asked for
+    begin()
+
+
 class Patience:
     """Waits with :func:`begin` until that is worth it: at once if no compilation is needed."""
 
@@ -130,6 +139,6 @@ class Patience:
         if self.calls == _LOOK_AT and all(diskcache.holds(code.name) for code in _codes()):
             begin()
             return True
-        if self.calls == _PATIENCE:
-            Thread(target=begin, name="compiles calls").start()
+        if self.calls == _PATIENCE and objects.are_as_expected():
+            Thread(target=_begin_meanwhile, name="compiles calls").start()
         return self.calls >= _PATIENCE
