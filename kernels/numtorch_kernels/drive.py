@@ -84,7 +84,7 @@ def _run_chunk(descriptor: int, index: int) -> None:
 # Words of a template, which says what a loop needs of its operands; and of the record that it has
 # of each operand: the dtype's kind; its size, negative of outputs; how many core dimensions there
 # are, the place of their first step among those of all operands, and the places of their sizes.
-_ADDRESS, _COUNT, _REGION, _CHUNK, _ITEMS, _OBJECT, _SIZES, _ALL_STEPS, _TEMPLATE = range(9)
+_ADDRESS, _COUNT, REGION_OF, CHUNK, _ITEMS, _OBJECT, _SIZES, _ALL_STEPS, _TEMPLATE = range(9)
 _KIND, _ITEM, _OWN, _FIRST_STEP, _FIRST_SIZE = range(5)
 _RECORD = _FIRST_SIZE + 3
 
@@ -98,8 +98,8 @@ def is_usable(array, record, head):
 
 
 @helper
-def share_out(descriptor, t, size, rows, tasks, unit):
-    """Has all threads run the loop over rows of ``size`` elements; one is cut into whole units."""
+def cut_up(descriptor, t, size, rows, tasks, unit):
+    """Describes a loop over rows of ``size`` elements; one is cut into whole units for threads."""
     length = size
     if rows == 1:
         share = (size + tasks - 1) // tasks
@@ -108,7 +108,13 @@ def share_out(descriptor, t, size, rows, tasks, unit):
     descriptor[_ROWS], descriptor[_SEGMENTS] = rows, -(-size // length)
     descriptor[_LENGTH], descriptor[_INNER], descriptor[_DEPTH] = length, size, min(rows - 1, 1)
     descriptor[_CORES], descriptor[_CORE_STEPS] = t[_SIZES], t[_ALL_STEPS]
-    call_region(t[_REGION], t[_CHUNK], address_of(descriptor), tasks)
+
+
+@helper
+def share_out(descriptor, t, size, rows, tasks, unit):
+    """Has all threads run the loop over rows of ``size`` elements."""
+    cut_up(descriptor, t, size, rows, tasks, unit)
+    call_region(t[REGION_OF], t[CHUNK], address_of(descriptor), tasks)
 
 
 def run_adjacent(template: int, tasks: int, arrays: int) -> int:

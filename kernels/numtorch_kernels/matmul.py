@@ -80,8 +80,22 @@ def _by_vector(dtype: Dtype, columns: bool) -> Loop:
     )
 
 
-LIMITS = (SERIAL, STREAM)
-"""Multiply-adds of two matrices, and of one and a vector, from which threads share them."""
+LIMITS = (SERIAL, STREAM, PACKED)
+"""Multiply-adds of two matrices, and of one and a vector, from which threads share them; and of two
+from which they are packed."""
+
+
+_COST = 0.008  # nanoseconds of a core that a multiply-add takes, times the bytes of an element
+
+
+def expected_cost(dtype: Dtype, work: int) -> float:
+    """Roughly the nanoseconds that one core takes for so many multiply-adds; 0 if not known."""
+    return _COST * dtype.itemsize * work if dtype.kind == "f" else 0.0
+
+
+def shared_task() -> int:
+    """The address of the task by which threads share a product in place."""
+    return task(gemm.multiply_shared)
 
 
 def small_loops(dtype: Dtype) -> tuple[Loop, Loop, Loop]:
@@ -123,8 +137,9 @@ def _share(a: Array, b: Array, c: Array, packed: bool) -> None:
         function = _packed(a.dtype)
     else:
         words += [_in_place(a.dtype).address, item, 0, 0]
-        function = task(gemm.multiply_shared)
-    threads.parallel_for(function, np.array(words, np.int64), workers)
+        function = shared_task()
+    expected = expected_cost(a.dtype, m * n * k) / workers
+    threads.parallel_for(function, np.array(words, np.int64), workers, expected)
 
 
 def _multiply(a: Array, b: Array, c: Array) -> None:

@@ -129,8 +129,8 @@ def columns(
                 for j in range(width):
                     below[j] = combine(below[j], top[j])
                 blocks >>= 1
+        factor = scale[start * scale_outer]  # one for all: see Reduction
         for j in range(width):
-            factor = scale[(start + j) * scale_outer]
             out[(start + j) * out_outer] = finish(stack[j], centres[j], factor)
 
 

@@ -217,7 +217,8 @@ def _cat(tensors: list[Array], dim: int = 0) -> Array:
             break
         total += x.size
     else:
-        normalized_dim(dim, 1)
+        if dim != 0:
+            normalized_dim(dim, 1)
         return copying.cat(tensors, 0, memory.empty((total,), first.dtype))
     for place, x in enumerate(tensors):
         if not x.ndim:

@@ -174,7 +174,7 @@ class ProductOp(Op):
         """The product, whose loops are noted."""
         result: Tensor = super().compute(arguments)
         x, kind = arguments[0]._array, result.dtype
-        if isinstance(self.calls, ProductCalls) and x.size < LIMITS[1] and x.dtype.kind != "b":
+        if isinstance(self.calls, ProductCalls) and x.dtype.kind != "b":
             self.calls.learn(kind.numpy, kind, small_loops(kind.numpy), LIMITS)
         return result
 

@@ -334,3 +334,26 @@ def test_a_forked_process_stays_on_one_thread(monkeypatch: pytest.MonkeyPatch) -
     finally:
         monkeypatch.undo()
         threads._publish()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("sizes", [(128, 128, 128), (7, 1000, 200), (1000, 40, 70)])
+def test_shared_products_have_the_bits_of_pythons(sizes: tuple[int, ...], dtype: str) -> None:
+    threads.set_num_threads(2)
+    m, k, n = sizes
+    kind = getattr(numtorch, dtype)
+    x, y = (8 * numtorch.rand(m, k)).to(kind), (8 * numtorch.rand(n, k)).to(kind).t()
+    expected = in_python("mm")(x, y).numpy()
+    for _ in range(3):
+        np.testing.assert_array_equal((x @ y).numpy(), expected)
+
+
+def test_large_reductions_have_the_bits_of_pythons() -> None:
+    threads.set_num_threads(2)
+    matrix, line = numtorch.rand(2048, 300), numtorch.rand((1 << 19) + 77)
+    for name in ("sum", "mean", "amax"):
+        method = getattr(Tensor, name)
+        for x, arguments in ((matrix, (0,)), (matrix, (1, True)), (line, ()), (line, (0,))):
+            expected = in_python(name)(x, *arguments).numpy()
+            for _ in range(3):
+                np.testing.assert_array_equal(method(x, *arguments).numpy(), expected)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from .. import threads
 from ..costs import WORTH
-from ..drive import share_out
-from ..intrinsics import address_of, helper, int64_at, offset, words
+from ..drive import CHUNK, REGION_OF, cut_up
+from ..intrinsics import address_of, call_region, helper, int64_at, offset, words
 from .holders import (
     BACK_OFF,
     MISS,
@@ -83,11 +83,15 @@ def tasks_for(t, cost):
 
 
 @helper
-def share(t, template, descriptor, size, rows, tasks, unit, expected):
-    """Runs a loop over rows on several threads, without Python's lock; says if all went well."""
+def enter(t, region, task, descriptor, tasks, expected):
+    """Runs a task on several threads, without Python's lock; says if all went well.
+
+    The work should take so many nanoseconds of one thread; if it takes far longer, it waited for
+    a core, and there are no launches for a while.
+    """
     thread = save_thread()
     started = now()
-    share_out(descriptor, template, size, rows, tasks, unit)
+    call_region(region, task, address_of(descriptor), tasks)
     taken = now() - started
     restore_thread(thread)
     if tasks == 1 or taken <= 3 * expected // tasks + TIME_SLICE:
@@ -98,3 +102,10 @@ def share(t, template, descriptor, size, rows, tasks, unit, expected):
         return False
     release(done)
     return True
+
+
+@helper
+def share(t, template, descriptor, size, rows, tasks, unit, expected):
+    """Runs a loop over rows on several threads; see :func:`enter`."""
+    cut_up(descriptor, template, size, rows, tasks, unit)
+    return enter(t, template[REGION_OF], template[CHUNK], descriptor, tasks, expected)

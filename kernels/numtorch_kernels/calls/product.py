@@ -6,31 +6,39 @@ from typing import Any
 
 import numpy as np
 
-from .. import objects
+from .. import objects, threads
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
+from ..matmul import ROWS as TILE
+from ..matmul import expected_cost, shared_task
+from ..memory import SMALLEST
 from ..objects import ALIGNED, DATA, FLAGS, NDIM, SHAPE, STRIDES
 from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
 from .holders import (
+    ARRAY,
     BUSY,
     HEAD,
     KIND,
     MISS,
     array_of,
     call_python,
+    hold,
     is_holder,
     needs_gradients,
     new_array,
     new_holder,
     release,
 )
+from .large import enter, pooled_array, tasks_for
 from .recording import record_call
 
 # Words of a plan: the loops for matrices, for a matrix and a vector along rows and along columns,
-# of which 0 is not known; below how many multiply-adds they are to be used; the places for
-# recipes where the first, the second, or both need gradients.
-(_NEXT, _OF, _MATRICES, _ROWS, _COLUMNS, _MOST, _MOST_OF_VECTOR, _DESCRIPTION,
- _ITEM, _RECIPES) = range(10)  # fmt: skip
+# of which 0 is not known; below how many multiply-adds they are to be used on one thread,
+# and the first on several; what a multiply-add costs, in femtoseconds; the places for recipes where
+# the first, the second, or both need gradients; how threads share a product, or 0.
+(_NEXT, _OF, _MATRICES, _ROWS, _COLUMNS, _MOST, _MOST_OF_VECTOR, _MOST_SHARED, _DESCRIPTION,
+ _ITEM, _COST, _RECIPES) = range(12)  # fmt: skip
+_REGION, _TASK = range(_RECIPES + 3, _RECIPES + 5)
 
 
 @helper
@@ -71,6 +79,37 @@ def multiply(plan, a, b, m, k, n, target, frame):
 
 
 @helper
+def block_sizes(m, n, workers, sizes):
+    """Writes rows and columns of the blocks of the result that threads claim; see ``matmul``."""
+    wanted, tiles = 4 * workers, (m + TILE - 1) // TILE
+    down = min(tiles, wanted if m >= n else 1)
+    across = (wanted + down - 1) // down
+    columns = (n + across - 1) // across
+    sizes[0], sizes[1] = (tiles + down - 1) // down * TILE, (columns + 63) // 64 * 64
+
+
+@helper
+def multiply_together(t, plan, x, y, m, k, n, target, frame, tasks):
+    """Writes the product of two matrices by all threads, as :func:`gemm.multiply_shared` reads it."""
+    a, b, item = array_of(t, x), array_of(t, y), plan[_ITEM]
+    left, right = int64_at(a[STRIDES]), int64_at(b[STRIDES])
+    frame[0], frame[1], frame[2], frame[3] = 0, m, n, k
+    block_sizes(m, n, tasks, offset(frame, 4))
+    frame[6], frame[7], frame[8] = a[DATA], left[0] // item, left[1] // item
+    frame[9], frame[10], frame[11] = b[DATA], right[0] // item, right[1] // item
+    frame[12], frame[13], frame[14] = target, n, 1
+    frame[15], frame[16], frame[17], frame[18] = plan[_MATRICES], item, 0, 0
+    one, other = int64_at(x)[t[ARRAY]], int64_at(y)[t[ARRAY]]
+    hold(one)
+    hold(other)
+    expected = plan[_COST] * (m * k * n) // 1_000_000
+    done = enter(t, plan[_REGION], plan[_TASK], frame, tasks, expected)
+    release(one)
+    release(other)
+    return done
+
+
+@helper
 def product(row, t, arguments):
     """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
     x, y = arguments[0], arguments[1]
@@ -87,20 +126,35 @@ def product(row, t, arguments):
         return MISS
     plan = int64_at(place)
     m, k, n = int64_at(a[SHAPE])[0], int64_at(a[SHAPE])[1], int64_at(b[SHAPE])[1]
+    work = m * k * n
     most = plan[_MOST_OF_VECTOR] if m == 1 or n == 1 else plan[_MOST]
-    if int64_at(b[SHAPE])[0] != k or m * k * n == 0 or m * k * n >= most:
+    if int64_at(b[SHAPE])[0] != k or work == 0:
         return MISS
+    tasks = 1
+    if work >= most:
+        tasks = tasks_for(t, plan[_COST] * work // 1_000_000)
+        if plan[_TASK] == 0 or tasks < 2 or m == 1 or n == 1 or work >= plan[_MOST_SHARED]:
+            return MISS
     frame = words()
     frame[0], frame[1] = m, n
-    array = new_array(t, plan[_DESCRIPTION], 2, address_of(frame))
-    if array == 0:
-        return 0
+    size = m * n * plan[_ITEM]
+    if size >= SMALLEST:
+        array = pooled_array(t, plan[_DESCRIPTION], 2, address_of(frame), size)
+    else:
+        array = new_array(t, plan[_DESCRIPTION], 2, address_of(frame))
+    if array <= MISS:
+        return array
     result = new_holder(t, array, kind)
     if result == 0:
         return 0
-    if not multiply(plan, a, b, m, k, n, offset(int64_at(array), HEAD)[DATA], frame):
+    target = offset(int64_at(array), HEAD)[DATA]
+    if tasks > 1:
+        done = multiply_together(t, plan, x, y, m, k, n, target, frame, tasks)
+    else:
+        done = multiply(plan, a, b, m, k, n, target, frame)
+    if not done:
         release(result)
-        return MISS
+        return MISS if tasks == 1 else 0
     bits = 0
     if needs_gradients(t, x):
         bits = 1
@@ -136,11 +190,24 @@ class ProductCalls(Calls):
         """Notes the loops of a dtype, as far as they are compiled, and below what they are used."""
         plan = self._plans.get(dtype)
         if plan is None:
-            words = [int(self.words[PLANS]), id(kind), 0, 0, 0, *limits, id(dtype), dtype.itemsize]
-            plan = self._plans[dtype] = np.array([*words, 0, 0, 0], np.int64)
+            cost = int(1e6 * expected_cost(dtype, 1))
+            words = [
+                int(self.words[PLANS]),
+                id(kind),
+                0,
+                0,
+                0,
+                *limits,
+                id(dtype),
+                dtype.itemsize,
+                cost,
+            ]
+            plan = self._plans[dtype] = np.array([*words, *[0] * 5], np.int64)
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
             self.keep(dtype, kind)
         for place, loop in enumerate(loops, _MATRICES):
             if loop.is_compiled():
                 plan[place] = loop.address
+        if threads.state[threads.WORKERS] and plan[_MATRICES] and plan[_COST]:
+            plan[_REGION], plan[_TASK] = threads.region_address(), shared_task()
