@@ -90,7 +90,7 @@ def block_sizes(m, n, workers, sizes):
 
 @helper
 def multiply_together(t, plan, x, y, m, k, n, target, frame, tasks):
-    """Writes the product of two matrices by all threads, as :func:`gemm.multiply_shared` reads it."""
+    """Writes the product of two matrices by all threads, by :func:`gemm.multiply_shared`."""
     a, b, item = array_of(t, x), array_of(t, y), plan[_ITEM]
     left, right = int64_at(a[STRIDES]), int64_at(b[STRIDES])
     frame[0], frame[1], frame[2], frame[3] = 0, m, n, k
