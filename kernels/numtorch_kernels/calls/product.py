@@ -191,17 +191,8 @@ class ProductCalls(Calls):
         plan = self._plans.get(dtype)
         if plan is None:
             cost = int(1e6 * expected_cost(dtype, 1))
-            words = [
-                int(self.words[PLANS]),
-                id(kind),
-                0,
-                0,
-                0,
-                *limits,
-                id(dtype),
-                dtype.itemsize,
-                cost,
-            ]
+            words = [int(self.words[PLANS]), id(kind), 0, 0, 0, *limits, id(dtype)]
+            words += [dtype.itemsize, cost]
             plan = self._plans[dtype] = np.array([*words, *[0] * 5], np.int64)
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
