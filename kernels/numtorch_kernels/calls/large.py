@@ -10,6 +10,7 @@ from .. import threads
 from ..costs import WORTH
 from ..drive import CHUNK, REGION_OF, cut_up
 from ..intrinsics import address_of, call_region, helper, int64_at, offset, words
+from ..memory import SMALLEST
 from .holders import (
     BACK_OFF,
     MISS,
@@ -22,6 +23,7 @@ from .holders import (
     call_address,
     call_python,
     hold,
+    new_array,
     release,
 )
 
@@ -54,8 +56,10 @@ def size_class(size):
 
 
 @helper
-def pooled_array(t, description, rank, sizes, size):
-    """A new array in a block of the pool that nobody uses; 0 after an error, MISS without one."""
+def large_array(t, description, rank, sizes, size):
+    """A new array, if it is large in a block of the pool; 0 after an error, MISS without a block."""
+    if size < SMALLEST:
+        return new_array(t, description, rank, sizes)
     pool = int64_at(t[POOL])
     wanted = size_class(size)
     for k in range(pool[0]):

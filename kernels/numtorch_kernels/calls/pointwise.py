@@ -67,7 +67,7 @@ from .holders import (
     read_array,
     release,
 )
-from .large import pooled_array, share, tasks_for
+from .large import large_array, share, tasks_for
 from .numbers import FIXED, FLOAT64, NUMBER_KINDS, read_number
 from .recording import record_call
 
@@ -270,7 +270,7 @@ def compute_large(
     target, array = first[AT], 0
     if not inplace:
         needed = total * plan[_ITEMS + operands]
-        array = pooled_array(t, plan[_DESCRIPTION], rank, address_of(sizes), needed)
+        array = large_array(t, plan[_DESCRIPTION], rank, address_of(sizes), needed)
         if array <= MISS:
             return array
         target = offset(int64_at(array), HEAD)[DATA]

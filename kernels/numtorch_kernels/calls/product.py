@@ -11,7 +11,6 @@ from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..matmul import ROWS as TILE
 from ..matmul import expected_cost, shared_task
-from ..memory import SMALLEST
 from ..objects import ALIGNED, DATA, FLAGS, NDIM, SHAPE, STRIDES
 from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
 from .holders import (
@@ -25,11 +24,10 @@ from .holders import (
     hold,
     is_holder,
     needs_gradients,
-    new_array,
     new_holder,
     release,
 )
-from .large import enter, pooled_array, tasks_for
+from .large import enter, large_array, tasks_for
 from .recording import record_call
 
 # Words of a plan: the loops for matrices, for a matrix and a vector along rows and along columns,
@@ -137,11 +135,7 @@ def product(row, t, arguments):
             return MISS
     frame = words()
     frame[0], frame[1] = m, n
-    size = m * n * plan[_ITEM]
-    if size >= SMALLEST:
-        array = pooled_array(t, plan[_DESCRIPTION], 2, address_of(frame), size)
-    else:
-        array = new_array(t, plan[_DESCRIPTION], 2, address_of(frame))
+    array = large_array(t, plan[_DESCRIPTION], 2, address_of(frame), m * n * plan[_ITEM])
     if array <= MISS:
         return array
     result = new_holder(t, array, kind)
