@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 (BUSY, CLASS, ARRAY, KIND, NEEDS, VIEW, VERSION, VIEW_CLASS, BASE, WHY, SINCE, VERSION_CLASS,
  NUMBER, FALSE, TRUE, NONE, NOTHING, FLOAT, INTEGER, TEXT, LIST, TUPLE, NDARRAY, NEW_ARRAY,
  NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, INFERENCE, NO_GRAD, NODE, OUTPUT,
- POOL, THREADS, BACK_OFF, SET_BASE, KINDS) = range(38)  # fmt: skip
+ POOL, THREADS, BACK_OFF, CLOCK, SET_BASE, KINDS) = range(39)  # fmt: skip
 
 HEAD = objects.OBJECT_HEAD // 8  # words before an object's own
 TYPE = HEAD - 1  # the word with an object's type
@@ -133,6 +133,7 @@ def describe(
         NEW_OBJECT: pythontypes.new_object(),
         POOL: memory.table.ctypes.data,
         THREADS: threads.state.ctypes.data,
+        CLOCK: threads.clock(),
         SET_BASE: _numpy_function(_SET_BASE_OBJECT),
     }
     named = {

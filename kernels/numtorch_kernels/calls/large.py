@@ -13,6 +13,7 @@ from ..intrinsics import address_of, call_region, helper, int64_at, offset, word
 from ..memory import SMALLEST
 from .holders import (
     BACK_OFF,
+    CLOCK,
     MISS,
     NDARRAY,
     NEW_ARRAY,
@@ -34,14 +35,13 @@ TIME_SLICE = int(threads.TIME_SLICE * _SECOND)
 
 save_thread = c_function("PyEval_SaveThread", 0)
 restore_thread = c_function("PyEval_RestoreThread", 1)
-read_clock = c_function("clock_gettime", 2)
 
 
 @helper
-def now():
+def now(t):
     """Nanoseconds of the monotonic clock."""
     time = words()
-    read_clock(_CLOCK, address_of(time))
+    call_address(t[CLOCK], (_CLOCK, address_of(time)))
     return time[0] * _SECOND + time[1]
 
 
@@ -57,7 +57,7 @@ def size_class(size):
 
 @helper
 def large_array(t, description, rank, sizes, size):
-    """A new array, if it is large in a block of the pool; 0 after an error, MISS without a block."""
+    """A new array, if large in a block of the pool; 0 after an error, MISS where none is free."""
     if size < SMALLEST:
         return new_array(t, description, rank, sizes)
     pool = int64_at(t[POOL])
@@ -81,7 +81,7 @@ def tasks_for(t, cost):
     """How many threads are to share work of so many nanoseconds; 0 if Python has to say."""
     state = int64_at(t[THREADS])
     workers = state[threads.WORKERS]
-    if workers > 1 and (cost < WORTH or now() < state[threads.UNTIL]):
+    if workers > 1 and (cost < WORTH or now(t) < state[threads.UNTIL]):
         workers = 1
     return min(workers, (2 * cost + WORTH - 1) // WORTH)
 
@@ -94,9 +94,9 @@ def enter(t, region, task, descriptor, tasks, expected):
     a core, and there are no launches for a while.
     """
     thread = save_thread()
-    started = now()
+    started = now(t)
     call_region(region, task, address_of(descriptor), tasks)
-    taken = now() - started
+    taken = now(t) - started
     restore_thread(thread)
     if tasks == 1 or taken <= 3 * expected // tasks + TIME_SLICE:
         return True
