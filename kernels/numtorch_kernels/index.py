@@ -154,7 +154,10 @@ def locate(count, n, k, mask, mask_outer, mask_step, out, out_outer, out_step):
 
 
 def unravel(count, d, flat, flat_step, sizes, sizes_outer, sizes_step, out, out_outer, out_step):
-    """Ascending positions in C order become one index per dimension, by division once a row."""
+    """Ascending positions in C order become one index per dimension, by division once a row.
+
+    There is at least one dimension.
+    """
     last = sizes[(d - 1) * sizes_step]
     start = np.int64(0)
     for i in range(count):
@@ -557,8 +560,9 @@ def nonzero(x: Array) -> Array:
     """Where x is not 0, as one index per dimension: int64[n, x.ndim]."""
     where = positions(x)
     out = memory.empty((where.size, x.ndim), _INT64)
-    loop = gufunc(unravel, "(),(d)->(d)", (_INT64, _INT64, _INT64))
-    drive(loop, where, np.array(x.shape, _INT64), out)
+    if x.ndim:
+        loop = gufunc(unravel, "(),(d)->(d)", (_INT64, _INT64, _INT64))
+        drive(loop, where, np.array(x.shape, _INT64), out)
     return out
 
 
