@@ -1,6 +1,7 @@
 """Indexing and copies: PyTorch's results for every dtype and layout."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -260,3 +261,25 @@ def test_any_number_of_threads(thread_counts):
         )
     for first, second in zip(*results, strict=True):
         assert first.tobytes() == second.tobytes()
+
+
+def test_nothing_is_written_beside_results(monkeypatch):
+    rooms = []
+
+    def guarded(shape, dtype):
+        size = math.prod(shape) * dtype.itemsize
+        rooms.append((np.full(size + 128, 0xA5, np.uint8), size))
+        return np.ndarray(shape, dtype, rooms[-1][0], 64)
+
+    monkeypatch.setattr(index.memory, "empty", guarded)
+    for shape in ((), (0,), (1,), (3,), (0, 4), (2, 3)):
+        x = np.ones(shape)
+        index.nonzero(x)
+        index.masked_select(x, x > 0)
+        if x.ndim:
+            index.index_select(x, 0, np.zeros(3 if x.shape[0] else 0, np.int64))
+            index.gather(x, 0, np.zeros_like(x, np.int64))
+    assert len(rooms) > 20
+    for room, size in rooms:
+        assert (room[:64] == 0xA5).all()
+        assert (room[64 + size :] == 0xA5).all()
