@@ -193,9 +193,9 @@ def attach(t, source, result):
     hold(fields[t[WHY]])
     hold(fields[t[SINCE]])
     hold(version)
+    release(target[t[VIEW]])
+    release(target[t[VERSION]])
     target[t[VIEW]], target[t[VERSION]] = view, version
-    release(t[NONE])
-    release(t[NONE])
     return True
 
 

@@ -143,6 +143,8 @@ def is_current(t, x):
         return True
     overflow = address_of(words())
     version = int64_at(x)[t[VERSION]]
+    if version == t[NONE]:
+        return False
     now = integer_of(int64_at(version)[t[NUMBER]], overflow)
     return now == integer_of(int64_at(view)[t[SINCE]], overflow)
 
