@@ -25,9 +25,7 @@ ALIGNMENT = 64  # a cache line, and the widest vector
 _GIL = has_lock()
 
 
-MOST_LISTED = 1024
-table = np.zeros(1 + 3 * MOST_LISTED, np.int64)
-"""For compiled code: how many blocks are listed; of each its size, its object, its first line."""
+_MOST_LISTED = 1024
 
 
 class _Pool:
@@ -37,6 +35,8 @@ class _Pool:
         self.blocks: dict[int, list[tuple[Array, int]]] = {}  # and where in it a line begins
         self.ids: set[int] = set()
         self.lock = threading.Lock()
+        # For compiled code: how many blocks there are; of each its size, object and first line.
+        self.table = np.zeros(1 + 3 * _MOST_LISTED, np.int64)
         self.held = 0
         self.limit = _default_limit()
 
@@ -54,12 +54,12 @@ class _Pool:
                 self.blocks.setdefault(size, []).append((block, start))
                 self.ids.add(id(block))
                 self.held += size
-                _list(size, block, start)
+                self.enter(size, block, start)
             return block, start
 
     def release_unused(self) -> None:
-        table[0] = 0  # nobody may take what is being released
-        for size, blocks in list(self.blocks.items()):
+        self.table[0] = 0  # nobody may take what is being released
+        for size, blocks in [*self.blocks.items()]:
             used = []
             while blocks:
                 block, start = blocks.pop()
@@ -70,15 +70,15 @@ class _Pool:
         self.held = sum(size * len(blocks) for size, blocks in self.blocks.items())
         for size, blocks in self.blocks.items():
             for block, start in blocks:
-                _list(size, block, start)
+                self.enter(size, block, start)
 
-
-def _list(size: int, block: Array, start: int) -> None:
-    """Lists a block for compiled code."""
-    count = int(table[0])
-    if count < MOST_LISTED:
-        table[1 + 3 * count : 4 + 3 * count] = size, id(block), block.ctypes.data + start
-        table[0] = count + 1
+    def enter(self, size: int, block: Array, start: int) -> None:
+        """Lists a block for compiled code."""
+        count = int(self.table[0])
+        if count < _MOST_LISTED:
+            entry = size, id(block), block.ctypes.data + start
+            self.table[1 + 3 * count : 4 + 3 * count] = entry
+            self.table[0] = count + 1
 
 
 def _default_limit() -> int:
@@ -139,6 +139,11 @@ def set_cache_limit(size: int) -> None:
 def cached_bytes() -> int:
     """How many bytes the pool holds, in use or not."""
     return _pool.held
+
+
+def pool_table() -> Array:
+    """The pool's list of blocks for compiled code."""
+    return _pool.table
 
 
 def pooled_ids() -> set[int]:

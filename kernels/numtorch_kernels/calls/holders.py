@@ -131,7 +131,7 @@ def describe(
         NUMBER: place_of(object.__new__(version), "number"),
         NEW_ARRAY: _numpy_function(_NEW_FROM_DESCR),
         NEW_OBJECT: pythontypes.new_object(),
-        POOL: memory.table.ctypes.data,
+        POOL: memory.pool_table().ctypes.data,
         THREADS: threads.state.ctypes.data,
         CLOCK: threads.clock(),
         SET_BASE: _numpy_function(_SET_BASE_OBJECT),
