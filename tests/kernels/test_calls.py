@@ -198,6 +198,17 @@ def test_changes_in_place() -> None:
             whole.mul_(0.5)
 
 
+@pytest.mark.parametrize("name", ["mul_", "floor_divide_", "remainder_"])
+def test_leaves_that_require_gradients_are_not_changed(name: str) -> None:
+    """Also by rows without derivatives."""
+    for _ in range(2):
+        getattr(vector(), name)(2.0)
+    x = vector(grad=True)
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+        getattr(x, name)(2.0)
+    assert x.tolist() == list(FLOATS)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e300, 2**70, -(2**62), True])
 def test_unusual_numbers(number: Any) -> None:
     x = vector()

@@ -364,7 +364,7 @@ def attempt(own, row, t, arguments):
     if place == 0:
         return MISS
     plan = int64_at(place)
-    if row[RECORD] != 0:
+    if row[RECORD] != 0 or own[INPLACE] != 0:
         if plan[_NUMBER] != 0 and needs_gradients(t, x):
             bits = 1
         if arity == 2 and plan[_NUMBER] != 1 and needs_gradients(t, y):
