@@ -20,7 +20,7 @@ from .build import Loop, gufunc, specialise, task
 from .copying import copy_into, reshaped
 from .deferral import deferring
 from .drive import drive
-from .intrinsics import pointer_reader
+from .intrinsics import helper, pointer_reader
 from .layout import aligned
 from .pointwise import Pointwise
 
@@ -110,7 +110,8 @@ def _packed(dtype: Dtype) -> int:
     return task(gemm.multiply_packed, bind=bind)
 
 
-def _block_shape(m: int, n: int, workers: int, tallest: int) -> tuple[int, int]:
+@helper
+def block_shape(m, n, workers, tallest):
     """Rows and columns of the blocks of C, enough of them to keep all workers busy."""
     wanted = 4 * workers if workers > 1 else 1
     tiles = -(-m // ROWS)
@@ -124,7 +125,7 @@ def _share(a: Array, b: Array, c: Array, packed: bool) -> None:
     """C = A @ B for matrices, by all threads."""
     (m, k), n, item = a.shape, b.shape[1], a.itemsize
     workers = threads.concurrency()
-    rows, columns = _block_shape(m, n, workers, BLOCK_ROWS if packed else m)
+    rows, columns = block_shape(m, n, workers, BLOCK_ROWS if packed else m)
     words = [0, m, n, k, rows, columns]
     for x in (a, b, c):
         words += [x.ctypes.data, *(stride // item for stride in x.strides)]

@@ -13,7 +13,7 @@ import numpy as np
 from .. import objects
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
-from ..objects import DATA, DESCRIPTION, NDIM, SHAPE, STRIDES, TUPLE_HEAD
+from ..objects import DATA, DESCRIPTION, NDIM, SHAPE, STRIDES
 from .callables import FUNCTION, GIVEN, OWN, PLANS, ROW, TABLE, Calls
 from .holders import (
     AT,
@@ -33,11 +33,13 @@ from .holders import (
     hold,
     integer_of,
     is_holder,
+    list_items,
     new_array,
     new_holder,
     new_list,
     read_array,
     release,
+    tuple_items,
 )
 from .numbers import NUMBER_KINDS, read_number
 from .recording import (
@@ -63,13 +65,6 @@ _TENSOR, _SAVED, _NUMBER, _STATIC = range(4)
 _NO_RESULT, _INCOMING = -1, -2
 
 MOST = 8  # values, results and edges
-_ITEMS = TUPLE_HEAD // 8
-
-
-@helper
-def items_of(x):
-    """The items of a list."""
-    return int64_at(int64_at(x)[HEAD + 1])
 
 
 @helper
@@ -122,18 +117,12 @@ def read_value(t, n, what, value, version, operand, spot):
 @helper
 def is_like(like, kind, array):
     """Whether an input was of a kind and had the sizes of an array."""
-    parts = offset(int64_at(like), _ITEMS)
-    sizes = int64_at(parts[0])
-    if parts[1] != kind:
-        return False
-    rank = array[NDIM] & 0xFFFFFFFF
-    if sizes[HEAD] != rank:
-        return False
-    own, overflow = int64_at(array[SHAPE]), address_of(words())
-    for axis in range(rank):
-        if integer_of(offset(sizes, _ITEMS)[axis], overflow) != own[axis]:
-            return False
-    return True
+    parts, rank = tuple_items(like), array[NDIM] & 0xFFFFFFFF
+    sizes, own, overflow = parts[0], int64_at(array[SHAPE]), address_of(words())
+    alike = parts[1] == kind and int64_at(sizes)[HEAD] == rank
+    for axis in range(rank if alike else 0):
+        alike &= integer_of(tuple_items(sizes)[axis], overflow) == own[axis]
+    return alike
 
 
 @helper
@@ -145,7 +134,7 @@ def results_of(t, plan, g, array, results):
         results[k] = new_holder(t, made, part[3 * k + 1])
     goes = offset(part, 3 * plan[_RESULTS])
     gradients = new_list(plan[_EDGES])
-    items = items_of(gradients)
+    items = list_items(gradients)
     for k in range(plan[_EDGES]):
         value = t[NONE]
         if goes[2 * k] == _INCOMING:
@@ -162,8 +151,8 @@ def results_of(t, plan, g, array, results):
 @helper
 def run_plan(t, n, plan, fields, g, frame):
     """The gradients of a node's edges, a new list; or MISS where the plan is for another case."""
-    values, versions = items_of(fields[n[SAVED]]), items_of(fields[n[VERSIONS]])
-    likes, array, operand = items_of(fields[n[LIKES]]), array_of(t, g), frame
+    values, versions = list_items(fields[n[SAVED]]), list_items(fields[n[VERSIONS]])
+    likes, array, operand = list_items(fields[n[LIKES]]), array_of(t, g), frame
     if int64_at(g)[t[KIND]] != plan[_OF] or not read_spread(array, operand):
         return MISS
     count, results, total = plan[_VALUES], plan[_RESULTS], 1
@@ -207,7 +196,7 @@ def run_node(t, n, node, grads):
     known = int64_at(fields[n[RECIPE_OF]])[n[PLANS_OF]]
     if fields[n[SAVED]] == t[NONE] or known == t[NONE] or int64_at(grads)[HEAD] != 1:
         return MISS
-    g = items_of(grads)[0]
+    g = list_items(grads)[0]
     frame = words()
     place = integer_of(known, address_of(frame))
     result = MISS

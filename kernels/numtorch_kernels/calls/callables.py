@@ -17,6 +17,7 @@ from numba import types
 
 from .. import diskcache, objects
 from ..build import MachineCode
+from ..intrinsics import helper, int64_at
 from . import holders, pythontypes
 from .holders import HEAD
 
@@ -31,9 +32,21 @@ FUNCTION = HEAD  # the word with the Python function of a callable object
 TABLE, ARITY, RECORD, PLANS = range(4)
 _ROW_WORDS = 32
 
+# Words with which a plan for one kind of operand begins: the next plan, and the kind.
+_NEXT, _OF = range(2)
+
 GIVEN = (1 << 63) - 1  # the bits of an argument count that are the count
 _LOOK_AT = 64  # calls, before which not even loading is worth it
 _PATIENCE = 100_000  # calls, through Python half a second, before it is worth ten of compilation
+
+
+@helper
+def plan_of(row, kind):
+    """Where the plan for a kind of operand is; 0 if there is none."""
+    place = row[PLANS]
+    while place != 0 and int64_at(place)[_OF] != kind:
+        place = int64_at(place)[_NEXT]
+    return place
 
 
 @cache

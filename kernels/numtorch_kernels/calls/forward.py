@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..intrinsics import address_of, helper, int64_at, offset, words
-from ..objects import DESCRIPTION, NDIM, SHAPE, TUPLE_HEAD
+from ..objects import DESCRIPTION, NDIM, SHAPE
 from .callables import (
     FORM,
     FUNCTION,
@@ -59,11 +59,13 @@ from .holders import (
     hold,
     integer_of,
     is_holder,
+    list_items,
     needs_gradients,
     new_holder,
     new_list,
     new_object,
     release,
+    tuple_items,
     version_of,
 )
 from .recording import record_call
@@ -78,24 +80,25 @@ _PLACES = 8
 
 _OTHERS = 8  # the bit that says that gradients are needed of more than the first three arguments
 _MOST_ARGUMENTS = 60
-_ITEMS = TUPLE_HEAD // 8  # the word of a tuple with its first item; that of a list says where it is
+
+
+@helper
+def items_of(t, x):
+    """The items of a list or a tuple."""
+    return list_items(x) if int64_at(x)[TYPE] == t[LIST] else tuple_items(x)
 
 
 @helper
 def list_of_arrays(t, x):
     """A new list of the arrays in a list or tuple of holders; MISS if there are other things."""
-    sequence = int64_at(x)
-    count = sequence[HEAD]
-    items = offset(sequence, _ITEMS)
-    if sequence[TYPE] == t[LIST]:
-        items = int64_at(sequence[HEAD + 1])
+    count, items = int64_at(x)[HEAD], items_of(t, x)
     for i in range(count):
         if not is_holder(t, items[i]):
             return MISS
     made = new_list(count)
     if made == 0:
         return 0
-    targets = int64_at(int64_at(made)[HEAD + 1])
+    targets = list_items(made)
     for i in range(count):
         array = int64_at(items[i])[t[ARRAY]]
         hold(array)
@@ -106,12 +109,8 @@ def list_of_arrays(t, x):
 @helper
 def any_needs_gradients(t, x):
     """Whether one of the holders in a list or tuple needs gradients."""
-    sequence = int64_at(x)
-    items = offset(sequence, _ITEMS)
-    if sequence[TYPE] == t[LIST]:
-        items = int64_at(sequence[HEAD + 1])
-    needs = False
-    for i in range(sequence[HEAD]):
+    items, needs = items_of(t, x), False
+    for i in range(int64_at(x)[HEAD]):
         needs |= needs_gradients(t, items[i])
     return needs
 
@@ -299,8 +298,8 @@ class ForwardCalls(Calls):
 
     It takes from ``least`` to ``most`` arguments, which are sizes from ``sizes_from`` on. Where it
     gives no array, ``finish`` makes the result of what it gives and the arguments; ``is_view``
-    says that it gives views of the first argument. ``check`` may
-    refuse arguments, which may be called twice then.
+    says that it gives views of the first argument. ``check`` may refuse arguments; it may be called
+    twice.
     """
 
     code = forward_call

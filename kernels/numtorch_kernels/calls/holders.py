@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from .. import memory, objects, threads
 from ..intrinsics import WORD, address_of, helper, int64_at, offset, words
-from ..objects import ALIGNED, CONTIGUOUS, DATA, FLAGS, NDIM, SHAPE
+from ..objects import ALIGNED, CONTIGUOUS, DATA, FLAGS, NDIM, SHAPE, TUPLE_HEAD
 from . import pythontypes
 
 Array = np.ndarray[Any, Any]
@@ -185,6 +185,18 @@ def is_holder(t, x):
     """Whether an object is one that holds an array."""
     kind = int64_at(x)[TYPE]
     return kind == t[CLASS] or is_subtype(kind, t[CLASS]) & 0xFFFFFFFF != 0
+
+
+@helper
+def list_items(x):
+    """The items of a list."""
+    return int64_at(int64_at(x)[HEAD + 1])
+
+
+@helper
+def tuple_items(x):
+    """The items of a tuple."""
+    return offset(int64_at(x), TUPLE_HEAD // 8)
 
 
 @helper

@@ -46,25 +46,15 @@ def now(t):
 
 
 @helper
-def size_class(size):
-    """The size rounded up as the pool does."""
-    rest, step = max(size - 1, 1), 1
-    while rest >= 8:
-        rest >>= 1
-        step <<= 1
-    return (size + step - 1) // step * step
-
-
-@helper
 def large_array(t, description, rank, sizes, size):
     """A new array, if large in a block of the pool; 0 after an error, MISS where none is free."""
     if size < SMALLEST:
         return new_array(t, description, rank, sizes)
     pool = int64_at(t[POOL])
-    wanted = size_class(size)
     for k in range(pool[0]):
         entry = offset(pool, 1 + 3 * k)
-        if entry[0] == wanted and int64_at(entry[1])[0] & 0xFFFFFFFF == 1:
+        spare = entry[0] - size  # a block of the size's class has a quarter of it at most
+        if 0 <= spare <= size >> 2 and int64_at(entry[1])[0] & 0xFFFFFFFF == 1:
             hold(description)
             made = call_address(
                 t[NEW_ARRAY], (t[NDARRAY], description, rank, sizes, 0, entry[2], _OWNED, 0)

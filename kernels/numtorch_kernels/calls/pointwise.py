@@ -155,6 +155,13 @@ def row_of(operand, sizes, rank, row, item):
 
 
 @helper
+def inner_step(operand, item):
+    """How far apart the elements of an operand without gaps are along the common last dimension."""
+    rank = operand[RANK]
+    return item if rank > 0 and int64_at(operand[SIZES])[rank - 1] != 1 else 0
+
+
+@helper
 def run_rows(plan, first, second, target, sizes, rank, frame):
     """Runs a loop over the rows of the common shape."""
     pointers, steps, count = frame, offset(frame, 4), offset(frame, 8)
@@ -163,12 +170,8 @@ def run_rows(plan, first, second, target, sizes, rank, frame):
     rows = 1
     for axis in range(rank - 1):
         rows *= sizes[axis]
-    for k in range(2):
-        operand = second if k == 1 else first
-        item = plan[_ITEMS + k]
-        steps[k] = 0
-        if operand[RANK] > 0 and int64_at(operand[SIZES])[operand[RANK] - 1] != 1:
-            steps[k] = item
+    steps[0] = inner_step(first, plan[_ITEMS])
+    steps[1] = inner_step(second, plan[_ITEMS + 1])
     steps[2] = plan[_ITEMS + 2]
     for row in range(rows):
         pointers[0] = row_of(first, sizes, rank, row, plan[_ITEMS])
@@ -197,13 +200,6 @@ def is_writable_beside(t, x, first, second, rank, total):
         return False
     apart = abs(first[AT] - second[AT])
     return apart >= 8 * total or (apart == 0 and second[COUNT] == total)
-
-
-@helper
-def inner_step(operand, item):
-    """How far apart the elements of an operand without gaps are along the common last dimension."""
-    rank = operand[RANK]
-    return item if rank > 0 and int64_at(operand[SIZES])[rank - 1] != 1 else 0
 
 
 @helper

@@ -9,10 +9,9 @@ import numpy as np
 from .. import objects, threads
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
-from ..matmul import ROWS as TILE
-from ..matmul import expected_cost, shared_task
+from ..matmul import block_shape, expected_cost, shared_task
 from ..objects import ALIGNED, DATA, FLAGS, NDIM, SHAPE, STRIDES
-from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
+from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls, plan_of
 from .holders import (
     ARRAY,
     BUSY,
@@ -77,22 +76,12 @@ def multiply(plan, a, b, m, k, n, target, frame):
 
 
 @helper
-def block_sizes(m, n, workers, sizes):
-    """Writes rows and columns of the blocks of the result that threads claim; see ``matmul``."""
-    wanted, tiles = 4 * workers, (m + TILE - 1) // TILE
-    down = min(tiles, wanted if m >= n else 1)
-    across = (wanted + down - 1) // down
-    columns = (n + across - 1) // across
-    sizes[0], sizes[1] = (tiles + down - 1) // down * TILE, (columns + 63) // 64 * 64
-
-
-@helper
 def multiply_together(t, plan, x, y, m, k, n, target, frame, tasks):
     """Writes the product of two matrices by all threads, by :func:`gemm.multiply_shared`."""
     a, b, item = array_of(t, x), array_of(t, y), plan[_ITEM]
     left, right = int64_at(a[STRIDES]), int64_at(b[STRIDES])
     frame[0], frame[1], frame[2], frame[3] = 0, m, n, k
-    block_sizes(m, n, tasks, offset(frame, 4))
+    frame[4], frame[5] = block_shape(m, n, tasks, m)
     frame[6], frame[7], frame[8] = a[DATA], left[0] // item, left[1] // item
     frame[9], frame[10], frame[11] = b[DATA], right[0] // item, right[1] // item
     frame[12], frame[13], frame[14] = target, n, 1
@@ -114,9 +103,7 @@ def product(row, t, arguments):
     if not is_holder(t, x) or not is_holder(t, y):
         return MISS
     kind = int64_at(x)[t[KIND]]
-    place = row[PLANS]
-    while place != 0 and int64_at(place)[_OF] != kind:
-        place = int64_at(place)[_NEXT]
+    place = plan_of(row, kind)
     a, b = array_of(t, x), array_of(t, y)
     if place == 0 or int64_at(y)[t[KIND]] != kind or a[FLAGS] & b[FLAGS] & ALIGNED == 0:
         return MISS

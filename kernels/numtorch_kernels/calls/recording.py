@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..intrinsics import address_of, helper, int64_at, offset, words
-from ..objects import NDIM, SHAPE, TUPLE_HEAD
+from ..objects import NDIM, SHAPE
 from .holders import (
     ARRAY,
-    HEAD,
     KIND,
     MISS,
     NEEDS,
@@ -37,6 +36,7 @@ from .holders import (
     hold,
     integer_of,
     is_holder,
+    list_items,
     new_integer,
     new_list,
     new_object,
@@ -44,6 +44,7 @@ from .holders import (
     next_of,
     place_of,
     release,
+    tuple_items,
     version_of,
 )
 
@@ -61,7 +62,6 @@ _COMMON, _NODE_CLASS, _OBJECT, _LINKS, _EDGE_COUNT, _SAVE_COUNT, _PLACES = range
 SOURCES = {"argument": 0, "shape": 1, "dtype": 2, "result": 3}
 _ARGUMENT, _SHAPE, _DTYPE, _RESULT = range(4)
 
-_ITEMS = TUPLE_HEAD // 8
 _MOST = 8  # edges, and values that are saved
 
 common = np.zeros(23, np.int64)
@@ -129,7 +129,7 @@ def sizes_of(t, x):
     array = array_of(t, x)
     rank, sizes = array[NDIM] & 0xFFFFFFFF, int64_at(array[SHAPE])
     made = new_tuple(rank)
-    items = offset(int64_at(made), _ITEMS)
+    items = tuple_items(made)
     for axis in range(rank):
         items[axis] = new_integer(sizes[axis])
     return made
@@ -161,7 +161,7 @@ def edge_of(t, x):
         return node
     pair = new_tuple(2)
     hold(output)
-    items = offset(int64_at(pair), _ITEMS)
+    items = tuple_items(pair)
     items[0], items[1] = node, output
     return pair
 
@@ -172,7 +172,7 @@ def like_of(t, x):
     pair = new_tuple(2)
     kind = int64_at(x)[t[KIND]]
     hold(kind)
-    items = offset(int64_at(pair), _ITEMS)
+    items = tuple_items(pair)
     items[0], items[1] = sizes_of(t, x), kind
     return pair
 
@@ -236,7 +236,7 @@ def new_node(t, recipe, c, arguments, count, bits, result, frame):
     fields = int64_at(node)
     edge_count, save_count = recipe[_EDGE_COUNT], recipe[_SAVE_COUNT]
     edges, likes = new_tuple(edge_count), new_list(edge_count)
-    edge_items, like_items = offset(int64_at(edges), _ITEMS), int64_at(int64_at(likes)[HEAD + 1])
+    edge_items, like_items = tuple_items(edges), list_items(likes)
     for k in range(edge_count):
         position = recipe[_PLACES + k]
         if bits >> position & 1:
@@ -247,10 +247,7 @@ def new_node(t, recipe, c, arguments, count, bits, result, frame):
             hold(t[NONE])
             edge_items[k], like_items[k] = t[NONE], t[NONE]
     saved, versions = new_list(save_count), new_list(save_count)
-    saved_items, version_items = (
-        int64_at(int64_at(saved)[HEAD + 1]),
-        int64_at(int64_at(versions)[HEAD + 1]),
-    )
+    saved_items, version_items = list_items(saved), list_items(versions)
     for k in range(save_count):
         what = offset(recipe, _PLACES + edge_count + 3 * k)
         save(t, c, what, arguments, count, result, frame)

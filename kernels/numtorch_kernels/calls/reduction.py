@@ -20,7 +20,7 @@ from ..intrinsics import (
 )
 from ..objects import DATA
 from ..reduction import LIMIT, ROW_LIMIT, SHORT, Reduction, columns, rows, unused
-from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls
+from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls, plan_of
 from .holders import (
     ARRAY,
     AT,
@@ -204,9 +204,7 @@ def reduce_call(row, t, arguments, given):
     x, axis, keep = arguments[0], -1, False
     if not is_holder(t, x):
         return MISS
-    place = row[PLANS]
-    while place != 0 and int64_at(place)[_OF] != int64_at(x)[t[KIND]]:
-        place = int64_at(place)[_NEXT]
+    place = plan_of(row, int64_at(x)[t[KIND]])
     operand = words()
     if place == 0 or not read_array(array_of(t, x), operand):
         return MISS
