@@ -1,4 +1,4 @@
-"""Indexing: gather and scatter of every kind, masks, counts and searches.
+"""Indexing: gather and scatter of every kind, masks and counts.
 
 Two kernels carry most of it: ``pick`` reads and ``drop`` writes at offsets from where an array
 starts, and offsets are indices times a stride. Indices are int64 and in range; ask
@@ -173,37 +173,6 @@ def unravel(count, d, flat, flat_step, sizes, sizes_outer, sizes_step, out, out_
             for k in range(d - 1):
                 out[row + k * out_step] = out[row - out_outer + k * out_step]
         out[row + (d - 1) * out_step] = position - start
-
-
-def not_below(found, wanted):
-    """Stands for what ends a search: found >= wanted, or found > wanted."""
-    raise NotImplementedError
-
-
-@helper
-def at_least(found, wanted):
-    """Ends a search before equals."""
-    return found >= wanted
-
-
-@helper
-def above(found, wanted):
-    """Ends a search after equals."""
-    return found > wanted
-
-
-def search(count, n, x, x_outer, x_step, value, value_step, out, out_step):
-    """The first place in each sorted row that is not below a value; NaN is above all."""
-    for i in range(count):
-        wanted = value[i * value_step]
-        low, high = 0, n
-        while low < high:
-            middle = (low + high) // 2
-            if not_below(x[i * x_outer + middle * x_step], wanted):
-                high = middle
-            else:
-                low = middle + 1
-        out[i * out_step] = low
 
 
 def repeat_index(count, n, m, repeats, repeats_outer, repeats_step, out, out_outer, out_step):
@@ -571,22 +540,6 @@ def bincount(x: Array, size: int, weights: Array | None = None) -> Array:
     values = np.ones((), _INT64) if weights is None else weights
     out = np.zeros(size, values.dtype)
     return index_put(out, [x], values, accumulate=True)
-
-
-def searchsorted(x: Array, values: Array, right: bool = False) -> Array:
-    """Where values would go into x[..., n], sorted along its last axis, before or after equals.
-
-    x and values are of one dtype; x has one dimension, or those of values but for the last.
-    """
-    out = memory.empty(values.shape, _INT64)
-    loop = gufunc(
-        search,
-        "(n),()->()",
-        (x.dtype, x.dtype, _INT64),
-        bind={"not_below": above if right else at_least},
-    )
-    drive(loop, aligned(x if x.ndim == 1 else x[..., None, :]), aligned(values), out)
-    return out
 
 
 def one_hot(index: Array, classes: int) -> Array:

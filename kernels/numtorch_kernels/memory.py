@@ -59,7 +59,7 @@ class _Pool:
 
     def release_unused(self) -> None:
         self.table[0] = 0  # nobody may take what is being released
-        for size, blocks in [*self.blocks.items()]:
+        for size, blocks in list(self.blocks.items()):
             used = []
             while blocks:
                 block, start = blocks.pop()

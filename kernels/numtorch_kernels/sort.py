@@ -1,4 +1,4 @@
-"""Sorting along an axis, stable, with NaN above all numbers; what follows from it.
+"""Sorting along an axis, stable, with NaN above all numbers; what follows from it; searching.
 
 Every dtype is sorted as unsigned integers, ``keys``, whose order is that of the values: a radix
 sort, least significant byte first, that skips bytes in which all keys agree. Short rows are sorted
@@ -482,3 +482,50 @@ def _groups(x: Array, axis: int | None, slices: Array, order: Array) -> tuple[Ar
     if axis is None:
         return index_select(flat(x), 0, first), group.reshape(x.shape), size
     return index_select(x, axis, first), group, size
+
+
+def not_below(found, wanted):
+    """Stands for what ends a search: found >= wanted, or found > wanted."""
+    raise NotImplementedError
+
+
+@helper
+def at_least(found, wanted):
+    """Ends a search before equals."""
+    return found >= wanted
+
+
+@helper
+def above(found, wanted):
+    """Ends a search after equals."""
+    return found > wanted
+
+
+def search(count, n, x, x_outer, x_step, value, value_step, out, out_step):
+    """The first place in each sorted row that is not below a value; NaN is above all."""
+    for i in range(count):
+        wanted = value[i * value_step]
+        low, high = 0, n
+        while low < high:
+            middle = (low + high) // 2
+            if not_below(x[i * x_outer + middle * x_step], wanted):
+                high = middle
+            else:
+                low = middle + 1
+        out[i * out_step] = low
+
+
+def searchsorted(x: Array, values: Array, right: bool = False) -> Array:
+    """Where values would go into x[..., n], sorted along its last axis, before or after equals.
+
+    x and values are of one dtype; x has one dimension, or those of values but for the last.
+    """
+    out = memory.empty(values.shape, _INT64)
+    loop = gufunc(
+        search,
+        "(n),()->()",
+        (x.dtype, x.dtype, _INT64),
+        bind={"not_below": above if right else at_least},
+    )
+    drive(loop, aligned(x if x.ndim == 1 else x[..., None, :]), aligned(values), out)
+    return out

@@ -102,18 +102,14 @@ class PointwiseOp(Op):
         for name in optional:
             self.make_optional(self.names.index(name))
         self._plans: dict[Any, Plan] = {}
-        self._learned: set[tuple[Any, ...]] = set()
-        self._short: dict[Any, Plan] = {}  # by the dtypes of one or two operands alone
+        # By the kinds of one or two operands; None: known, but it does not go the short way
+        self._short: dict[tuple[Any, ...], Plan | None] = {}
 
     def make_calls(self) -> Calls | None:
         """What answers the calls for which there is a plan."""
         if self.arity > 2:
             return None
         return PointwiseCalls(self.arity, self._note if self.rules else None)
-
-    def entry(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        """What callers get for one of the row's functions."""
-        return function if self.calls is None else self.calls.entry(function, **options)
 
     # ------------------------------------------------------------------ forward
 
@@ -149,14 +145,12 @@ class PointwiseOp(Op):
             return  # what checks refuse among integers may depend on their values
         kinds = self._kinds(arguments)
         fixed = kinds[2] if len(kinds) > 2 else None
-        if kinds in self._learned or (self.constants and numbers and fixed is None):
+        if kinds in self._short or (self.constants and numbers and fixed is None):
             return
         plan = self._plan(arguments)
-        self._learned.add(kinds)
         if isinstance(self.calls, PointwiseCalls):
             self.calls.add_plan(kinds[:2], plan.loop, plan.dtype, fixed)
-        if isinstance(arguments[0], Tensor):
-            self._short[kinds] = plan
+        self._short[kinds] = plan if isinstance(arguments[0], Tensor) else None
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as an ndarray."""

@@ -142,7 +142,9 @@ class Op:
         self, function: Callable[..., Any], *, inplace: bool = False, **options: Any
     ) -> Callable[..., Any]:
         """What callers get for one of the row's functions."""
-        return function if self.calls is None or inplace else self.calls.entry(function, **options)
+        if self.calls is None or (inplace and not self.calls.changes):
+            return function
+        return self.calls.entry(function, inplace=inplace, **options)
 
     def _gathered(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments in the order of the parameters, the last of which may take all the rest."""

@@ -62,6 +62,7 @@ class Calls:
     """
 
     code: ClassVar[Callable[..., int]]  # CPython's "vectorcall" function of the callables
+    changes: ClassVar[bool] = False  # whether it answers calls that change their first operand
 
     def __init__(self, arity: int, record: Callable[..., None] | None) -> None:
         self.words = np.zeros(_ROW_WORDS, np.int64)

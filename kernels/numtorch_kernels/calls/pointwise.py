@@ -391,6 +391,7 @@ class PointwiseCalls(Calls):
     """Calls of a row with one or two operands, for which plans are known."""
 
     code = pointwise_call
+    changes = True
 
     def __init__(self, arity: int, record: Callable[..., None] | None) -> None:
         super().__init__(arity, record)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import objects
-from ..drive import GRAIN, HEADER, template_of
+from ..drive import GRAIN, HEADER, launched, template_of
 from ..intrinsics import (
     address_of,
     call_loop,
@@ -268,6 +268,7 @@ class ReductionCalls(Calls):
         self._reduction = reduction
         self._is_mean = is_mean
         self._plans: dict[Any, Any] = {}
+        self._launched: dict[Any, int] = {}  # how many loops were, when a plan was last looked at
 
     def learn(self, source: np.dtype[Any], kind: Any, target: np.dtype[Any], result: Any) -> None:
         """Notes the loops from a dtype to another, as far as they are compiled, and the kinds."""
@@ -282,6 +283,8 @@ class ReductionCalls(Calls):
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
             self.keep(kind, target, result, nothing)
+        if plan[_ROWS] and plan[_COLUMNS] and self._launched.get(source) == launched():
+            return
         stages = (
             (_SHARED_ROWS, (source, target, rows, True, True)),
             (_SHARED_COLUMNS, (source, target, columns, True, True)),
@@ -294,3 +297,4 @@ class ReductionCalls(Calls):
             loop = self._reduction.loop(source, target, kernel)
             if loop.is_compiled():
                 plan[place] = loop.address
+        self._launched[source] = launched()
