@@ -26,7 +26,7 @@ from .microkernel import (
 
 # The geometry of tiles and panels, bound for each dtype by `matmul`, like the functions that
 # kernels call and that use it too.
-ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = 1
+ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = FAR = 1
 
 # Words of the descriptor of a product that workers share; strides are in elements.
 (NEXT, M, N, K, BLOCK_ROWS, BLOCK_COLUMNS, A, A_M, A_K, B, B_K, B_N, C, C_M, C_N,
@@ -38,10 +38,12 @@ def multiply_in_place(
 ):
     """C = A @ B, reading A in place, and B too where a tile of it has whole adjacent rows.
 
+    Rows of B that lie far apart compete for few cache sets: many tiles of C are worth a copy.
     The rows of C must be adjacent.
     """
     wide_vectors()
     panel = stack(b, PANEL)
+    copies = b_n != 1 or (b_k >= FAR and m >= 8 * ROWS)
     for _ in range(count):
         for p in range(0, max(k, 1), DEPTH):
             depth, later = min(DEPTH, k - p), p > 0
@@ -49,7 +51,7 @@ def multiply_in_place(
                 columns = min(2 * LANES, n - j)
                 width = LANES if columns <= LANES else 2 * LANES
                 source, step = offset(b, p * b_k + j * b_n), b_k
-                if b_n != 1 or columns < width:
+                if copies or columns < width:
                     pack(panel, width, source, b_k, b_n, depth, columns, width)
                     source, step = panel, width
                 for i in range(0, m, ROWS):
@@ -195,6 +197,47 @@ def dot_rows(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m
                     total = cast(y, total + row[e] * piece[e])
                 y[i * y_m] = cast(y, y[i * y_m] + total) if p > 0 else total
         a, x, y = offset(a, a_outer), offset(x, x_outer), offset(y, y_outer)
+
+
+# Words of the descriptor of a dot product that workers share; strides are in bytes.
+(NEXT_PIECE, PIECES_DONE, LENGTH, PIECE, LEFT, LEFT_STEP, RIGHT, RIGHT_STEP, PARTS, RESULT,
+ DOT, DOT_ITEM) = range(12)  # fmt: skip
+
+
+RUN = 32  # pieces that a worker claims at once: long streams are fetched ahead
+
+
+def dot_shared(descriptor, worker):
+    """One worker's share of a long dot product, by pieces; the last adds the pieces' in order.
+
+    An element of the result has the bits that :func:`dot_rows` would give it.
+    """
+    d = int64_at(descriptor)
+    frame = words()
+    dims, steps, pointers = frame, offset(frame, 8), offset(frame, 24)
+    dims[0], dims[1] = 1, 1
+    for place in range(7):
+        steps[place] = 0
+    steps[4], steps[5] = d[LEFT_STEP], d[RIGHT_STEP]
+    length, size, item, loop = d[LENGTH], d[PIECE], d[DOT_ITEM], d[DOT]
+    left, right, parts = d[LEFT], d[RIGHT], d[PARTS]
+    pieces = -(-length // size)
+    first = fetch_add(offset(d, NEXT_PIECE), RUN)
+    while first < pieces:
+        end = min(first + RUN, pieces)
+        for piece in range(first, end):
+            start = piece * size
+            dims[2] = min(size, length - start)
+            pointers[0], pointers[1] = left + start * steps[4], right + start * steps[5]
+            pointers[2] = parts + piece * item
+            call_loop(loop, pointers, dims, steps)
+        if fetch_add(offset(d, PIECES_DONE), end - first) == pieces - (end - first):
+            each, result = element_at(parts), element_at(d[RESULT])
+            total = each[0]
+            for k in range(1, pieces):
+                total = cast(result, total + each[k])
+            result[0] = total
+        first = fetch_add(offset(d, NEXT_PIECE), RUN)
 
 
 def add_columns(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m):

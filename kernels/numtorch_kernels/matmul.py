@@ -20,17 +20,16 @@ from .build import Loop, gufunc, specialise, task
 from .copying import copy_into, reshaped
 from .deferral import deferring
 from .drive import drive
-from .intrinsics import helper, pointer_reader
+from .intrinsics import BLOCK, helper, pointer_reader
 from .layout import aligned
 from .pointwise import Pointwise
 
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 
-SERIAL = 1 << 20  # multiply-adds; below, a parallel launch costs more than it saves
+SERIAL = 1 << 19  # multiply-adds; below, a parallel launch costs more than it saves
 PACKED = 1 << 28  # multiply-adds; from here on, packed copies pay
 STREAM = 1 << 18  # elements of a product with a vector; below, one thread
-DOT_BLOCK = 8192  # elements whose products are summed by one loop
 
 ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a factor fill 16 registers
 DEPTH = 256  # of a block of k: a row of A's block is 1 KB of float32
@@ -56,6 +55,7 @@ def _geometry(dtype: Dtype) -> dict[str, Any]:
         "SIDE": min(lanes, 8),
         "LINE": 64 // dtype.itemsize,
         "A_ROW": DEPTH + _PADDING // dtype.itemsize,
+        "FAR": 512 // dtype.itemsize,
     }
     pieces = (gemm.pack, gemm.prefetch_part)
     bound = {piece.__name__: specialise(piece, geometry) for piece in pieces}
@@ -85,12 +85,18 @@ LIMITS = (SERIAL, STREAM, PACKED)
 from which they are packed."""
 
 
+_STREAM_COST = 0.04  # nanoseconds of a core that reading two elements takes, by bytes of one
 _COST = 0.008  # nanoseconds of a core that a multiply-add takes, times the bytes of an element
 
 
 def expected_cost(dtype: Dtype, work: int) -> float:
     """Roughly the nanoseconds that one core takes for so many multiply-adds; 0 if not known."""
     return _COST * dtype.itemsize * work if dtype.kind == "f" else 0.0
+
+
+def reading_cost(dtype: Dtype, length: int) -> float:
+    """Roughly the nanoseconds that one core takes for a dot product of such vectors."""
+    return _STREAM_COST * dtype.itemsize * length
 
 
 def shared_task() -> int:
@@ -111,21 +117,25 @@ def _packed(dtype: Dtype) -> int:
 
 
 @helper
-def block_shape(m, n, workers, tallest):
-    """Rows and columns of the blocks of C, enough of them to keep all workers busy."""
+def block_shape(m, n, workers):
+    """Rows and columns of the blocks of C, enough of them to keep all workers busy.
+
+    Tall blocks rather than wide ones: a panel of B is copied once a block.
+    """
     wanted = 4 * workers if workers > 1 else 1
-    tiles = -(-m // ROWS)
-    down = min(tiles, max(-(-m // tallest), wanted if m >= n else 1))
-    across = max(1, -(-wanted // down) if down < wanted else 1)
+    tiles, unit = -(-m // ROWS), 64 if n >= 512 else 32
+    down = -(-m // BLOCK_ROWS)
+    across = min(-(-wanted // down), -(-n // unit))
+    down = min(tiles, max(down, -(-wanted // across)))
     columns = -(-n // across)
-    return -(-tiles // down) * ROWS, -(-columns // 64) * 64
+    return -(-tiles // down) * ROWS, -(-columns // unit) * unit
 
 
 def _share(a: Array, b: Array, c: Array, packed: bool) -> None:
     """C = A @ B for matrices, by all threads."""
     (m, k), n, item = a.shape, b.shape[1], a.itemsize
     workers = threads.concurrency()
-    rows, columns = block_shape(m, n, workers, BLOCK_ROWS if packed else m)
+    rows, columns = block_shape(m, n, workers)
     words = [0, m, n, k, rows, columns]
     for x in (a, b, c):
         words += [x.ctypes.data, *(stride // item for stride in x.strides)]
@@ -227,16 +237,16 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
     stack = np.broadcast_shapes(a.shape[:-2], x.shape[:-1])
     y = memory.empty((*stack, m), a.dtype) if out is None else out
     work = y.size * k
-    dots = m == 1 and k > 2 * DOT_BLOCK
-    if work < STREAM or (deferring() and not dots):
+    if work < STREAM or deferring():
         loop.ufunc(a, x, y)
         return y
     a, x = aligned(a), aligned(x)
+    if a.ndim == 2 and m == 1 == x.ndim:
+        _dot_long(a[0], x, y)
+        return y
     rows = 64 * max(1, STREAM // (1024 * k))
     whole = m // rows * rows
-    if dots:
-        copy_into(y[..., 0], _dots(a[..., 0, :], x))
-    elif whole == 0:
+    if whole == 0:
         drive(loop, a, x, y, work=work, unit=1)
     else:
         blocks = a[..., :whole, :].reshape(*a.shape[:-2], -1, rows, k)
@@ -247,24 +257,35 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
     return y
 
 
-def _dots(a: Array, b: Array) -> Array:
-    """Dot products of long vectors (..., k): of blocks, then the sum of the blocks' in order."""
-    loop, k = _by_vector(a.dtype, False), a.shape[-1]
-    whole = k // DOT_BLOCK
-    stack = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-    partial = memory.empty((*stack, whole + 1, 1), a.dtype)
-    end = whole * DOT_BLOCK
-    x, y = (each[..., :end].reshape(*each.shape[:-1], whole, DOT_BLOCK) for each in (a, b))
-    drive(loop, x[..., None, :], y, partial[..., :whole, :], work=prod(stack) * k, unit=1)
-    loop.ufunc(a[..., None, end:], b[..., end:], partial[..., whole, :])
-    ones = np.ones(1, a.dtype)
-    return loop.ufunc(partial[..., 0][..., None, :], np.broadcast_to(ones, whole + 1))[..., 0]
+@helper
+def piece_of(step, other_step, item):
+    """Of how many elements :func:`gemm.dot_rows` makes a sum, for vectors with such strides."""
+    return 8 * BLOCK if step == item and other_step == item else BLOCK
+
+
+@cache
+def dot_task(dtype: Dtype) -> int:
+    """The address of the task by which threads share a long dot product."""
+    return task(gemm.dot_shared, bind={"element_at": pointer_reader(dtype)})
+
+
+def _dot_long(a: Array, x: Array, y: Array) -> None:
+    """Writes the dot product of two long vectors to y, by all threads."""
+    k, item = a.size, a.itemsize
+    piece = piece_of(a.strides[0], x.strides[0], item)
+    parts = memory.empty((-(-k // piece),), a.dtype)
+    words = [0, 0, k, piece, a.ctypes.data, a.strides[0], x.ctypes.data, x.strides[0]]
+    words += [parts.ctypes.data, y.ctypes.data, _by_vector(a.dtype, False).address, item]
+    workers = threads.concurrency()
+    expected = reading_cost(a.dtype, k) / workers
+    threads.parallel_for(dot_task(a.dtype), np.array(words, np.int64), workers, expected)
 
 
 def dot(a: Array, b: Array, out: Array | None = None) -> Array:
     """The sum of products of two vectors of one dtype and length, as a 0-d array.
 
-    Long vectors are summed in blocks of 8192, so the result is the same for any number of threads.
+    Long vectors are summed in pieces, then these in order: the result is the same for any number of
+    threads.
 
     >>> import numpy as np
     >>> from numtorch_kernels.matmul import dot

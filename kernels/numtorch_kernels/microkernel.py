@@ -51,16 +51,17 @@ def _element_bytes(pointer: ir.Value) -> int:
     return 4 if isinstance(element, ir.FloatType) else 8
 
 
-def _load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
+def load_vector(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
     """A vector of adjacent elements, aligned as the elements are."""
     return builder.load(_vector_at(builder, pointer, lanes), align=_element_bytes(pointer))
 
 
-def _store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, lanes: int) -> None:
+def store_vector(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, lanes: int) -> None:
+    """Stores a vector as adjacent elements, aligned as the elements are."""
     builder.store(value, _vector_at(builder, pointer, lanes), align=_element_bytes(pointer))
 
 
-def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     """A vector of copies of a scalar."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, value, _INT32(0))
@@ -139,7 +140,7 @@ def _tile_masks(
         valid = builder.icmp_signed(">", height, _INT32(row))
         columns = builder.select(valid, width, _INT32(0))
         left = [builder.sub(columns, _INT32(j * lanes)) for j in range(vectors)]
-        masks.append([builder.icmp_signed("<", places, _splat(builder, x, lanes)) for x in left])
+        masks.append([builder.icmp_signed("<", places, splat(builder, x, lanes)) for x in left])
     return masks
 
 
@@ -150,12 +151,13 @@ def _add_products(builder, sums, lanes, a_rows, a_step, b, b_step, depth):
     with cgutils.for_range(builder, depth) as loop:
         b_row = builder.gep(b, [builder.mul(loop.index, b_step)])
         b_vectors = [
-            _load(builder, builder.gep(b_row, [index(j * lanes)]), lanes) for j in range(vectors)
+            load_vector(builder, builder.gep(b_row, [index(j * lanes)]), lanes)
+            for j in range(vectors)
         ]
         column = builder.mul(loop.index, a_step)
         for a_row, sum_row in zip(a_rows, sums, strict=True):
             factor = builder.load(builder.gep(a_row, [column]))
-            factors = _splat(builder, factor, lanes)
+            factors = splat(builder, factor, lanes)
             for total, b_vector in zip(sum_row, b_vectors, strict=True):
                 value = _multiply_add(builder, factors, b_vector, builder.load(total))
                 builder.store(value, total)
@@ -173,7 +175,7 @@ def _store_tile(builder, sums, places, masks, lanes, whole, add):
     with builder.if_else(whole) as (then, otherwise):
         with then:
             for i, j in tile:
-                _store(builder, totals[i][j], places[i][j], lanes)
+                store_vector(builder, totals[i][j], places[i][j], lanes)
         with otherwise:
             for i, j in tile:
                 _masked_store(builder, totals[i][j], places[i][j], lanes, masks[i][j])
@@ -238,7 +240,7 @@ def transpose_block(_context, side, target, target_row, source, source_row):
         _, target, target_row, source, source_row = arguments
         index = source_row.type
         rows = [
-            _load(builder, builder.gep(source, [builder.mul(source_row, index(i))]), side_)
+            load_vector(builder, builder.gep(source, [builder.mul(source_row, index(i))]), side_)
             for i in range(side_)
         ]
         half = side_ // 2
@@ -253,7 +255,7 @@ def transpose_block(_context, side, target, target_row, source, source_row):
             ]
         for i, row in enumerate(rows):
             place = builder.gep(target, [builder.mul(target_row, index(i))])
-            _store(builder, row, place, side_)
+            store_vector(builder, row, place, side_)
         return context.get_dummy_value()
 
     return types.void(side, target, target_row, source, source_row), codegen
@@ -265,7 +267,7 @@ def copy_vector(_context, lanes, target, source):
 
     def codegen(context, builder, signature, arguments):
         lanes = signature.args[0].literal_value
-        _store(builder, _load(builder, arguments[2], lanes), arguments[1], lanes)
+        store_vector(builder, load_vector(builder, arguments[2], lanes), arguments[1], lanes)
         return context.get_dummy_value()
 
     return types.void(lanes, target, source), codegen

@@ -28,6 +28,7 @@ from .intrinsics import (
     zero,
 )
 from .layout import aligned
+from .prefix import LANES, running_sums
 from .reduce import INT64, WIDE, multiply
 from .reduction import add, bound, is_adjacent, last_axis
 from .scalar import exp_f64, log1p_f64
@@ -85,6 +86,20 @@ def totals_rows(count, n, x, x_outer, x_inner, out, out_outer, out_inner):
         total = identity(wide)
         for i in range(n):
             total = combine(total, cast(wide, here[i * x_inner]))
+            there[i * out_inner] = cast(out, total)
+
+
+def sums_rows(count, n, x, x_outer, x_inner, out, out_outer, out_inner):
+    """The running sums of each row, for elements that are summed in a wider type than theirs."""
+    wide = accumulator(words())
+    whole = n - n % LANES if x_inner == 1 and out_inner == 1 else 0
+    for row in range(count):
+        here, there = offset(x, row * x_outer), offset(out, row * out_outer)
+        total = zero(wide)
+        for i in range(0, whole, LANES):
+            total = running_sums(offset(here, i), offset(there, i), total)
+        for i in range(whole, n):
+            total = cast(wide, total + cast(wide, here[i * x_inner]))
             there[i * out_inner] = cast(out, total)
 
 
@@ -150,14 +165,14 @@ def _totals(
     views = last_axis(aligned(x), axis), last_axis(out, axis)
     kernel = totals_rows if is_adjacent(views[1]) else totals_columns
     accumulator = float64_at if dtype.kind == "f" else int64_at
-    loop = bound(
-        kernel,
-        "(n)->(n)",
-        (x.dtype, dtype),
-        accumulator=accumulator,
-        combine=combine,
-        identity=identity,
-    )
+    signature, dtypes = "(n)->(n)", (x.dtype, dtype)
+    narrow = x.dtype.itemsize < 8 and (x.dtype.kind == "f") == (dtype.kind == "f")
+    if combine is add and kernel is totals_rows and narrow:
+        loop = bound(sums_rows, signature, dtypes, accumulator=accumulator)
+    else:
+        loop = bound(
+            kernel, signature, dtypes, accumulator=accumulator, combine=combine, identity=identity
+        )
     drive(loop, *views, work=_COST * out.size, unit=1)
     return out
 

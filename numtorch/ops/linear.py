@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..size import Size
 from ..tensor import Tensor
 from .apply import apply
 from .signature import must_be_tensor
-from .table import Op, op, register_rows
+from .table import Op, Rule, op, register_rows
 from .views import expanded_size
 
 Array = np.ndarray[Any, Any]
@@ -162,13 +163,17 @@ def _right_gradient(g: Tensor, x: Tensor, mat2_shape: Size) -> Any:
 
 
 class ProductOp(Op):
-    """The product of matrices, whose small products do not come here once they are known."""
+    """The product of matrices or of vectors: most do not come here once their loops are known."""
 
     kinds_say_all = True
 
+    def __init__(self, dimensions: int, forward: Callable[..., Any], **rules: Rule) -> None:
+        super().__init__(forward, rules)
+        self.dimensions = dimensions  # of the operands
+
     def make_calls(self) -> Calls:
-        """What answers calls with small matrices."""
-        return ProductCalls(self._note)
+        """What answers calls with the usual operands."""
+        return ProductCalls(self.dimensions, self._note)
 
     def compute(self, arguments: tuple[Any, ...]) -> Tensor:
         """The product, whose loops are noted."""
@@ -180,18 +185,17 @@ class ProductOp(Op):
 
 
 mm: Op = ProductOp(
+    2,
     _mm,
-    {
-        "x": lambda g, mat2: mm(g, mat2.t()),
-        "mat2": lambda g, x: mm(x.t(), g),
-    },
+    x=lambda g, mat2: mm(g, mat2.t()),
+    mat2=lambda g, x: mm(x.t(), g),
 )
 mv: Op = op(
     _mv,
     x=lambda g, vec: g.unsqueeze(1) * vec,
     vec=lambda g, x: mv(x.t(), g),
 )
-dot = op(_dot, x=lambda g, tensor: g * tensor, tensor=lambda g, x: g * x)
+dot = ProductOp(1, _dot, x=lambda g, tensor: g * tensor, tensor=lambda g, x: g * x)
 bmm: Op = op(
     _bmm,
     x=lambda g, mat2: bmm(g, mat2.transpose(1, 2)),

@@ -74,6 +74,8 @@ CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("select", (matrix(), 0, 1)),
     ("cat", ([vector(), vector()],)),
     ("argmax", (matrix(), 1)),
+    ("dot", (vector(), vector())),
+    ("dot", (vector(), vector().flip(0))),
 ]
 
 
@@ -334,6 +336,24 @@ def test_a_large_call_that_has_to_wait_has_launches_pause(monkeypatch: pytest.Mo
     monkeypatch.setattr(threads._Backoff, "until", 0.0)
 
 
+def test_while_launches_pause_compiled_code_goes_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads.set_num_threads(2)
+    x, line = numtorch.rand(300, 300), numtorch.rand(1 << 18)
+    calls = [lambda: line + line, lambda: x @ x, lambda: line.dot(line), lambda: line.sum()]
+    expected = [[call(), call(), call()][2].numpy() for call in calls]
+    if not threads.state[threads.WORKERS]:
+        pytest.skip("compiled calls use no threads on this system")
+    seen = _count_of_python(monkeypatch)
+    threads.state[threads.UNTIL] = np.iinfo(np.int64).max
+    try:
+        results = [call().numpy() for call in calls]
+    finally:
+        threads.state[threads.UNTIL] = 0
+    assert [op.name for op in seen] == []
+    for result, before in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result, before)
+
+
 def test_a_forked_process_stays_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     x = numtorch.rand(1 << 18)
     expected = (x + x).numpy().copy()
@@ -357,6 +377,21 @@ def test_shared_products_have_the_bits_of_pythons(sizes: tuple[int, ...], dtype:
     expected = in_python("mm")(x, y).numpy()
     for _ in range(3):
         np.testing.assert_array_equal((x @ y).numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("size", [7, 20_000, 500_003, 3_000_000])
+def test_dot_products_have_the_bits_of_pythons(size: int, dtype: str) -> None:
+    threads.set_num_threads(2)
+    kind = getattr(numtorch, dtype)
+    x, y = ((8 * numtorch.rand(size)).to(kind) for _ in range(2))
+    for a, b in ((x, y), (x[: size // 2 * 2 : 2], y[1::2]), (x.flip(0), y)):
+        expected = in_python("dot")(a, b).numpy()
+        for _ in range(3):
+            np.testing.assert_array_equal(a.dot(b).numpy(), expected)
+        threads.set_num_threads(1)
+        np.testing.assert_array_equal(a.dot(b).numpy(), expected)
+        threads.set_num_threads(2)
 
 
 def test_large_reductions_have_the_bits_of_pythons() -> None:

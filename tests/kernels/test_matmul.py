@@ -265,7 +265,7 @@ def test_same_results_as_torch(rng: np.random.Generator, oracle: ModuleType) -> 
 def test_blocks_cover_the_result_once() -> None:
     for m, n in [(1, 5000), (64, 256), (360, 360), (2048, 100), (5000, 5000), (7, 7)]:
         for workers in (1, 2, 16):
-            rows, columns = module.block_shape(m, n, workers, module.BLOCK_ROWS)
+            rows, columns = module.block_shape(m, n, workers)
             assert rows % module.ROWS == 0
             assert 0 < rows <= module.BLOCK_ROWS
             assert columns > 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .. import threads
 from ..costs import WORTH
 from ..drive import CHUNK, REGION_OF, cut_up
-from ..intrinsics import address_of, call_region, helper, int64_at, offset, words
+from ..intrinsics import address_of, call_region, call_task, helper, int64_at, offset, words
 from ..memory import SMALLEST
 from .holders import (
     BACK_OFF,
@@ -78,14 +78,18 @@ def tasks_for(t, cost):
 
 @helper
 def enter(t, region, task, descriptor, tasks, expected):
-    """Runs a task on several threads, without Python's lock; says if all went well.
+    """Runs a task on so many threads, without Python's lock; says if all went well.
 
     The work should take so many nanoseconds of one thread; if it takes far longer, it waited for
-    a core, and there are no launches for a while.
+    a core, and there are no launches for a while. A single task is no launch: OpenMP's barrier
+    waits for all threads, with or without work.
     """
     thread = save_thread()
     started = now(t)
-    call_region(region, task, address_of(descriptor), tasks)
+    if tasks == 1:
+        call_task(task, address_of(descriptor), 0)
+    else:
+        call_region(region, task, address_of(descriptor), tasks)
     taken = now(t) - started
     restore_thread(thread)
     if tasks == 1 or taken <= 3 * expected // tasks + TIME_SLICE:

@@ -1,4 +1,4 @@
-"""Calls of products of small matrices, with whatever strides."""
+"""Calls of products of two matrices, or of two vectors, with whatever strides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from .. import objects, threads
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
-from ..matmul import block_shape, expected_cost, shared_task
+from ..matmul import block_shape, dot_task, expected_cost, piece_of, reading_cost, shared_task
 from ..objects import ALIGNED, DATA, FLAGS, NDIM, SHAPE, STRIDES
 from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls, plan_of
 from .holders import (
@@ -32,10 +32,13 @@ from .recording import record_call
 # Words of a plan: the loops for matrices, for a matrix and a vector along rows and along columns,
 # of which 0 is not known; below how many multiply-adds they are to be used on one thread,
 # and the first on several; what a multiply-add costs, in femtoseconds; the places for recipes where
-# the first, the second, or both need gradients; how threads share a product, or 0.
+# the first, the second, or both need gradients; how threads share a product, or 0; dimensions.
 (_NEXT, _OF, _MATRICES, _ROWS, _COLUMNS, _MOST, _MOST_OF_VECTOR, _MOST_SHARED, _DESCRIPTION,
  _ITEM, _COST, _RECIPES) = range(12)  # fmt: skip
-_REGION, _TASK = range(_RECIPES + 3, _RECIPES + 5)
+_REGION, _TASK, _RANK = range(_RECIPES + 3, _RECIPES + 6)
+_WORDS = _RANK + 1
+
+_DOT_WORDS, _PARTS = 12, 400  # of the frame of a dot product: its descriptor, and after it parts
 
 
 @helper
@@ -59,6 +62,8 @@ def run_vector(plan, m, k, matrix, down, across, vector, step, target, frame):
 def multiply(plan, a, b, m, k, n, target, frame):
     """Writes the product of two matrices; says whether the loop is known."""
     left, right, item = int64_at(a[STRIDES]), int64_at(b[STRIDES]), plan[_ITEM]
+    if plan[_RANK] == 1:
+        return run_vector(plan, 1, k, a[DATA], 0, left[0], b[DATA], right[0], target, frame)
     if n == 1:
         return run_vector(plan, m, k, a[DATA], left[0], left[1], b[DATA], right[0], target, frame)
     if m == 1:
@@ -77,23 +82,51 @@ def multiply(plan, a, b, m, k, n, target, frame):
 
 @helper
 def multiply_together(t, plan, x, y, m, k, n, target, frame, tasks):
-    """Writes the product of two matrices by all threads, by :func:`gemm.multiply_shared`."""
+    """Writes the product of two matrices by so many threads, by :func:`gemm.multiply_shared`."""
     a, b, item = array_of(t, x), array_of(t, y), plan[_ITEM]
     left, right = int64_at(a[STRIDES]), int64_at(b[STRIDES])
     frame[0], frame[1], frame[2], frame[3] = 0, m, n, k
-    frame[4], frame[5] = block_shape(m, n, tasks, m)
+    frame[4], frame[5] = block_shape(m, n, tasks)
     frame[6], frame[7], frame[8] = a[DATA], left[0] // item, left[1] // item
     frame[9], frame[10], frame[11] = b[DATA], right[0] // item, right[1] // item
     frame[12], frame[13], frame[14] = target, n, 1
     frame[15], frame[16], frame[17], frame[18] = plan[_MATRICES], item, 0, 0
+    return enter_holding(t, plan, x, y, frame, tasks, plan[_COST] * (m * k * n) // 1_000_000)
+
+
+@helper
+def dot_together(t, plan, x, y, k, target, frame, tasks):
+    """Writes the product of two vectors by so many threads, by :func:`gemm.dot_shared`."""
+    a, b, item = array_of(t, x), array_of(t, y), plan[_ITEM]
+    step, other_step = int64_at(a[STRIDES])[0], int64_at(b[STRIDES])[0]
+    frame[0], frame[1], frame[2], frame[3] = 0, 0, k, piece_of(step, other_step, item)
+    frame[4], frame[5], frame[6], frame[7] = a[DATA], step, b[DATA], other_step
+    frame[8], frame[9] = address_of(offset(frame, _DOT_WORDS)), target
+    frame[10], frame[11] = plan[_ROWS], item
+    return enter_holding(t, plan, x, y, frame, tasks, plan[_COST] * k // 1_000_000)
+
+
+@helper
+def enter_holding(t, plan, x, y, descriptor, tasks, expected):
+    """Runs the plan's task as :func:`enter` does; others may let go of the operands meanwhile."""
     one, other = int64_at(x)[t[ARRAY]], int64_at(y)[t[ARRAY]]
     hold(one)
     hold(other)
-    expected = plan[_COST] * (m * k * n) // 1_000_000
-    done = enter(t, plan[_REGION], plan[_TASK], frame, tasks, expected)
+    done = enter(t, plan[_REGION], plan[_TASK], descriptor, tasks, expected)
     release(one)
     release(other)
     return done
+
+
+@helper
+def fits(plan, a, b, k):
+    """Whether a product is one that threads can share here."""
+    if plan[_TASK] == 0:
+        return False
+    if plan[_RANK] == 2:
+        return True
+    piece = piece_of(int64_at(a[STRIDES])[0], int64_at(b[STRIDES])[0], plan[_ITEM])
+    return plan[_ROWS] != 0 and k <= piece * _PARTS
 
 
 @helper
@@ -107,35 +140,42 @@ def product(row, t, arguments):
     a, b = array_of(t, x), array_of(t, y)
     if place == 0 or int64_at(y)[t[KIND]] != kind or a[FLAGS] & b[FLAGS] & ALIGNED == 0:
         return MISS
-    if a[NDIM] & 0xFFFFFFFF != 2 or b[NDIM] & 0xFFFFFFFF != 2:
-        return MISS
     plan = int64_at(place)
-    m, k, n = int64_at(a[SHAPE])[0], int64_at(a[SHAPE])[1], int64_at(b[SHAPE])[1]
+    rank = plan[_RANK]
+    if a[NDIM] & 0xFFFFFFFF != rank or b[NDIM] & 0xFFFFFFFF != rank:
+        return MISS
+    m, k, n = 1, int64_at(a[SHAPE])[rank - 1], 1
+    if rank == 2:
+        m, n = int64_at(a[SHAPE])[0], int64_at(b[SHAPE])[1]
     work = m * k * n
-    most = plan[_MOST_OF_VECTOR] if m == 1 or n == 1 else plan[_MOST]
+    vector = m == 1 or n == 1
     if int64_at(b[SHAPE])[0] != k or work == 0:
         return MISS
-    tasks = 1
-    if work >= most:
-        tasks = tasks_for(t, plan[_COST] * work // 1_000_000)
-        if plan[_TASK] == 0 or tasks < 2 or m == 1 or n == 1 or work >= plan[_MOST_SHARED]:
-            return MISS
+    large = work >= (plan[_MOST_OF_VECTOR] if vector else plan[_MOST])
+    tasks = tasks_for(t, plan[_COST] * work // 1_000_000) if large else 1
+    if large and (not fits(plan, a, b, k) or (vector and rank == 2) or work >= plan[_MOST_SHARED]):
+        return MISS
+    if tasks == 0:
+        return MISS
     frame = words()
     frame[0], frame[1] = m, n
-    array = large_array(t, plan[_DESCRIPTION], 2, address_of(frame), m * n * plan[_ITEM])
+    size, shape = m * n * plan[_ITEM], 2 * (rank - 1)
+    array = large_array(t, plan[_DESCRIPTION], shape, address_of(frame), size)
     if array <= MISS:
         return array
     result = new_holder(t, array, kind)
     if result == 0:
         return 0
     target = offset(int64_at(array), HEAD)[DATA]
-    if tasks > 1:
+    if large and rank == 1:
+        done = dot_together(t, plan, x, y, k, target, frame, tasks)
+    elif large:
         done = multiply_together(t, plan, x, y, m, k, n, target, frame, tasks)
     else:
         done = multiply(plan, a, b, m, k, n, target, frame)
     if not done:
         release(result)
-        return MISS if tasks == 1 else 0
+        return 0 if large else MISS
     bits = 0
     if needs_gradients(t, x):
         bits = 1
@@ -159,27 +199,31 @@ def product_call(entry: int, arguments: int, count: int, names: int) -> int:
 
 
 class ProductCalls(Calls):
-    """Calls of the product of two matrices."""
+    """Calls of the product of two matrices, of rank 2, or of two vectors, of rank 1."""
 
     code = product_call
 
-    def __init__(self, record: Any) -> None:
+    def __init__(self, rank: int, record: Any) -> None:
         super().__init__(2, record)
+        self._rank = rank
         self._plans: dict[Any, Any] = {}
 
     def learn(self, dtype: np.dtype[Any], kind: Any, loops: tuple[Loop, ...], limits: Any) -> None:
         """Notes the loops of a dtype, as far as they are compiled, and below what they are used."""
         plan = self._plans.get(dtype)
         if plan is None:
-            cost = int(1e6 * expected_cost(dtype, 1))
-            words = [int(self.words[PLANS]), id(kind), 0, 0, 0, *limits, id(dtype)]
-            words += [dtype.itemsize, cost]
-            plan = self._plans[dtype] = np.array([*words, *[0] * 5], np.int64)
+            cost = (expected_cost if self._rank == 2 else reading_cost)(dtype, 1)
+            plan = self._plans[dtype] = np.zeros(_WORDS, np.int64)
+            plan[_NEXT : _OF + 1] = int(self.words[PLANS]), id(kind)
+            plan[_MOST : _COST + 1] = *limits, id(dtype), dtype.itemsize, int(1e6 * cost)
+            plan[_RANK] = self._rank
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
             self.keep(dtype, kind)
         for place, loop in enumerate(loops, _MATRICES):
             if loop.is_compiled():
                 plan[place] = loop.address
-        if threads.state[threads.WORKERS] and plan[_MATRICES] and plan[_COST]:
-            plan[_REGION], plan[_TASK] = threads.region_address(), shared_task()
+        shared = plan[_MATRICES if self._rank == 2 else _ROWS]
+        if threads.state[threads.WORKERS] and shared and plan[_COST]:
+            share = shared_task() if self._rank == 2 else dot_task(dtype)
+            plan[_REGION], plan[_TASK] = threads.region_address(), share

@@ -151,7 +151,7 @@ def reduce_large(t, plan, operand, axis, target, frame):
     split_sizes(operand, axis, work)
     before, n, after = work[0], work[1], work[2]
     tasks = tasks_for(t, operand[COUNT] // 16)
-    if tasks < 2:
+    if tasks == 0:
         return False
     item, size = plan[_ITEM], plan[_RESULT_ITEM]
     scale, unused = write_scale(plan, n, number), plan[_UNUSED]
