@@ -85,7 +85,8 @@ _EXTREMES = {above: amax, below: amin}
 
 
 @cache
-def _columns_loop(wins: Callable[..., Any], dtype: np.dtype[Any]) -> Loop:
+def columns_loop(wins: Callable[..., Any], dtype: np.dtype[Any]) -> Loop:
+    """The loop that finds the winners along columns, and their positions."""
     return gufunc(columns, "(n)->(),()", (dtype, dtype, INT64), bind={"wins": wins})
 
 
@@ -100,7 +101,7 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
         loop = bound(position, "(n),()->()", kinds)
     else:
         values = memory.empty(outer, x.dtype)
-        loop = _columns_loop(wins, x.dtype)
+        loop = columns_loop(wins, x.dtype)
     if x.size < GRAIN:
         loop.ufunc(rows, values, indices)
     else:
@@ -112,7 +113,7 @@ def _flat(wins: Callable[..., Any], x: Array) -> Array:
     """The position, in C order, of the winner of all elements."""
     row = x if x.ndim == 1 else flat(x)
     if row.size < SHORT:
-        return np.asarray(_columns_loop(wins, x.dtype).ufunc(row)[1])
+        return np.asarray(columns_loop(wins, x.dtype).ufunc(row)[1])
     whole = row.size // CHUNK * CHUNK
     if row.size < GRAIN:
         return _along(wins, row, 0)[1]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from numtorch_kernels import argreduce, copying, reduce
+from numtorch_kernels.calls.callables import Calls
+from numtorch_kernels.calls.positions import PositionCalls
 
 from ..size import Size
 from ..tensor import Tensor
@@ -14,7 +17,7 @@ from .arithmetic import maximum, minimum
 from .named import named_result
 from .reduction import ReductionOp, nonempty, restored, sum
 from .signature import must_be_tensor
-from .table import op, register_rows
+from .table import Op, op, register_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -131,8 +134,28 @@ def _index_of(name: str, kernel: Any) -> Any:
     return forward
 
 
-argmax = op(_index_of("argmax", argreduce.argmax))
-argmin = op(_index_of("argmin", argreduce.argmin))
+class PositionOp(Op):
+    """A row for positions of winners: with small tensors it is not asked once a loop is known."""
+
+    def __init__(self, name: str, kernel: Callable[..., Array], wins: Callable[..., Any]) -> None:
+        super().__init__(_index_of(name, kernel), {})
+        self.wins = wins
+
+    def make_calls(self) -> Calls:
+        """What answers calls with small tensors."""
+        return PositionCalls()
+
+    def compute(self, arguments: tuple[Any, ...]) -> Tensor:
+        """The positions, whose loop is noted."""
+        result: Tensor = super().compute(arguments)
+        kind = arguments[0].dtype
+        if isinstance(self.calls, PositionCalls):
+            self.calls.learn(argreduce.columns_loop(self.wins, kind.numpy), kind, result.dtype)
+        return result
+
+
+argmax = PositionOp("argmax", argreduce.argmax, argreduce.above)
+argmin = PositionOp("argmin", argreduce.argmin, argreduce.below)
 
 
 FUNCTIONS = {

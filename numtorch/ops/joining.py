@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from numtorch_kernels import copying, memory
+from numtorch_kernels.calls.callables import Calls
+from numtorch_kernels.calls.joining import JoiningCalls
 
 from ..dtype import type_name
 from ..size import Size
 from ..tensor import Tensor, normalized_dim, wrap_array
 from .elementwise import operands_dtype
 from .signature import spread
-from .table import op, register_rows
+from .table import Op, register_rows
 from .views import view, view_of
 
 Array = np.ndarray[Any, Any]
@@ -293,8 +296,20 @@ def _unstacked(g: Tensor, tensors_dtype: Sequence[Any], dim: int) -> list[Tensor
     return [part.to(kind) for part, kind in zip(parts, tensors_dtype, strict=True)]
 
 
-cat = op(_cat, check=_check_cat, tensors=_cut)
-stack = op(_stack, check=_check_stack, tensors=_unstacked)
+class JoiningOp(Op):
+    """A row that joins tensors along a dimension, or stacks them along a new one."""
+
+    def __init__(self, stacks: bool, forward: Any, check: Any, gradients: Any) -> None:
+        super().__init__(forward, {"tensors": gradients}, check=check)
+        self.stacks = stacks
+
+    def make_calls(self) -> Calls:
+        """What answers calls with a few small tensors, and with others calls the forward."""
+        return self.forward_calls(partial(JoiningCalls, self.stacks))
+
+
+cat = JoiningOp(False, _cat, _check_cat, _cut)
+stack = JoiningOp(True, _stack, _check_stack, _unstacked)
 
 # ---------------------------------------------------------------------- along fixed dimensions
 

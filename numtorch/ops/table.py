@@ -126,8 +126,12 @@ class Op:
         own = type(self)
         if (own.compute, own.forward) != (Op.compute, Op.forward):
             return None
+        return self.forward_calls()
+
+    def forward_calls(self, kind: Callable[..., ForwardCalls] = ForwardCalls) -> ForwardCalls:
+        """What answers calls by calling the forward."""
         first = self.parameters.positional
-        return ForwardCalls(
+        return kind(
             self._forward,
             least=sum(default is EMPTY for default in self.defaults[:first]),
             most=None if self.parameters.gathers else first,

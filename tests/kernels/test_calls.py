@@ -74,6 +74,21 @@ CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("select", (matrix(), 0, 1)),
     ("cat", ([vector(), vector()],)),
     ("argmax", (matrix(), 1)),
+    ("argmax", (matrix(), 0, True)),
+    ("argmax", (numtorch.tensor([[1.0, 3.0, 3.0], [2.0, float("nan"), float("nan")]]), 1)),
+    ("argmin", (matrix(),)),
+    ("argmin", (numtorch.arange(24).reshape(2, 3, 4) % 5, -2)),
+    ("argmin", (numtorch.arange(4000.0).reshape(400, 10), 1)),
+    ("argmax", (numtorch.tensor(3.0),)),
+    ("cat", ([matrix(), matrix()[:2]],)),
+    ("cat", ((matrix(), matrix()[:, :1].contiguous()), -1)),
+    ("cat", ([matrix()[:, :3], matrix().t()[:, :3]], 0)),
+    ("cat", ([vector(), vector(dtype=numtorch.float64)],)),
+    ("cat", ([numtorch.empty(0), matrix()],)),
+    ("stack", ([vector(), vector()],)),
+    ("stack", ([matrix(), matrix() + 1, matrix()], 1)),
+    ("stack", ([matrix(), matrix() + 1], -1)),
+    ("stack", ((numtorch.tensor(1), numtorch.tensor(2)),)),
     ("dot", (vector(), vector())),
     ("dot", (vector(), vector().flip(0))),
 ]
@@ -106,7 +121,8 @@ def test_small_calls_do_not_enter_python(monkeypatch: pytest.MonkeyPatch) -> Non
         y = (x * x + 1).exp() - 2 * x
         (y.sum() / 3 + x.mean()).detach()
         w.add_(1.0)
-        m[1], m.t(), m.view(12), m @ m.t(), m.sum(0), numtorch.cat([w, w])
+        m[1], m.t(), m.view(12), m @ m.t(), m.sum(0), w.dot(w), m.argmax(1)
+        numtorch.cat([w, w]), numtorch.stack((m, m), 1)
 
     calls()
     seen = _count_of_python(monkeypatch)

@@ -33,7 +33,6 @@ from .holders import (
     HEAD,
     INFERENCE,
     INTEGER,
-    KINDS,
     LIST,
     MISS,
     NDARRAY,
@@ -59,6 +58,7 @@ from .holders import (
     hold,
     integer_of,
     is_holder,
+    known_kind,
     list_items,
     needs_gradients,
     new_holder,
@@ -77,6 +77,7 @@ from .recording import record_call
 (_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _IS_VIEW, _CHECK,
  _RECIPES) = range(PLANS + 1, PLANS + 9)  # fmt: skip
 _PLACES = 8
+FIRST_FREE = _RECIPES + 2 * _PLACES  # a row's words from here on are a subclass's
 
 _OTHERS = 8  # the bit that says that gradients are needed of more than the first three arguments
 _MOST_ARGUMENTS = 60
@@ -163,13 +164,8 @@ def holder_of(t, array):
     """A new holder of what a function gave; MISS if that is no array of a known kind."""
     if int64_at(array)[TYPE] != t[NDARRAY]:
         return MISS
-    description = offset(int64_at(array), HEAD)[DESCRIPTION]
-    place = KINDS
-    while t[place] != 0:
-        if t[place] == description:
-            return new_holder(t, array, t[place + 1])
-        place += 2
-    return MISS
+    kind = known_kind(t, offset(int64_at(array), HEAD)[DESCRIPTION])[0]
+    return new_holder(t, array, kind) if kind != 0 else MISS
 
 
 @helper

@@ -39,8 +39,9 @@ OPERAND = 4
 
 _NEW_FROM_DESCR, _SET_BASE_OBJECT = 94, 282  # places of functions in NumPy's C interface
 _MOST_KINDS = 16
+_KIND_WORDS = 3  # of the table: a dtype, its kind, and the bytes of an element
 
-table = np.zeros(KINDS + 2 * _MOST_KINDS, np.int64)
+table = np.zeros(KINDS + _KIND_WORDS * _MOST_KINDS, np.int64)
 _kept: list[Any] = []  # what the table refers to
 
 
@@ -158,7 +159,8 @@ def describe(
     values |= {place: id(value) for place, value in named.items()}
     for place, (dtype, kind) in enumerate(kinds):
         assert place < _MOST_KINDS - 1  # the last word stays 0
-        values |= {KINDS + 2 * place: id(dtype), KINDS + 2 * place + 1: id(kind)}
+        words = enumerate((id(dtype), id(kind), dtype.itemsize), KINDS + _KIND_WORDS * place)
+        values |= dict(words)
         _kept.extend((dtype, kind))
     _kept.extend((holder, view, version, *named.values()))
     table[list(values)] = list(values.values())
@@ -241,6 +243,15 @@ def new_array(t, description, rank, sizes):
     """A new array without gaps; 0 after an error."""
     hold(description)
     return call_address(t[NEW_ARRAY], (t[NDARRAY], description, rank, sizes, 0, 0, 0, 0))
+
+
+@helper
+def known_kind(t, description):
+    """Words with the kind and the item size of a dtype; 0 and 0 for one that is not known."""
+    place = KINDS
+    while t[place] != 0 and t[place] != description:
+        place += _KIND_WORDS
+    return offset(t, place + 1)
 
 
 @helper

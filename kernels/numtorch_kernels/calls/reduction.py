@@ -62,7 +62,7 @@ _NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
 _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
 MOST = GRAIN  # elements from which several threads may share a reduction
-_MOST_DIMENSIONS = 16
+MOST_DIMENSIONS = 16
 _MOST_IN_PARTS = 256 * LIMIT  # elements whose parts fit the memory at hand
 
 
@@ -74,6 +74,23 @@ def read_axis(x, rank):
     if axis < 0:
         axis += rank
     return axis if axis >= 0 and axis < rank else -1
+
+
+@helper
+def read_dimension(t, arguments, given, rank):
+    """The dimension that a call names, -1 if none and -2 if Python has to say; if it is kept."""
+    axis, keep = -1, False
+    if given > 1 and arguments[1] != t[NONE]:
+        axis = -2
+        if int64_at(arguments[1])[TYPE] == t[INTEGER]:
+            named = read_axis(arguments[1], rank)
+            if named >= 0:
+                axis = named
+    if given > 2:
+        keep = arguments[2] == t[TRUE]
+        if not keep and arguments[2] != t[FALSE]:
+            axis = -2
+    return axis, keep
 
 
 @helper
@@ -201,27 +218,20 @@ def result_sizes(operand, axis, keep, sizes):
 @helper
 def reduce_call(row, t, arguments, given):
     """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
-    x, axis, keep = arguments[0], -1, False
+    x = arguments[0]
     if not is_holder(t, x):
         return MISS
     place = plan_of(row, int64_at(x)[t[KIND]])
     operand = words()
     if place == 0 or not read_array(array_of(t, x), operand):
         return MISS
-    if operand[COUNT] == 0 or operand[RANK] > _MOST_DIMENSIONS:
+    if operand[COUNT] == 0 or operand[RANK] > MOST_DIMENSIONS:
         return MISS
-    if given > 1 and arguments[1] != t[NONE]:
-        if int64_at(arguments[1])[TYPE] != t[INTEGER]:
-            return MISS
-        axis = read_axis(arguments[1], operand[RANK])
-        if axis < 0:
-            return MISS
-    if given > 2:
-        keep = arguments[2] == t[TRUE]
-        if not keep and arguments[2] != t[FALSE]:
-            return MISS
+    axis, keep = read_dimension(t, arguments, given, operand[RANK])
+    if axis < -1:
+        return MISS
     plan = int64_at(place)
-    sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + _MOST_DIMENSIONS)
+    sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + MOST_DIMENSIONS)
     rank = result_sizes(operand, axis, keep, sizes)
     array = new_array(t, plan[_DESCRIPTION], rank, address_of(sizes))
     if array == 0:
