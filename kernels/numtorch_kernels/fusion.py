@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from .expression import Expr, constant, nodes_of, substituted, symbol
-from .launches import Node, Operand, Shape, address_of
+from .launches import Node, Operand, Shape
+from .layout import data_address
 
 Array = np.ndarray[Any, Any]
 
@@ -342,7 +343,7 @@ def literal(x: Operand, constants: set[int]) -> Expr | None:
     """
     if id(x.root) not in constants or x.lo == x.hi:
         return None
-    raw, size = string_at(address_of(x.root) + x.lo, x.hi - x.lo), x.dtype.itemsize
+    raw, size = string_at(data_address(x.root) + x.lo, x.hi - x.lo), x.dtype.itemsize
     if raw != raw[:size] * (len(raw) // size):
         return None
     for value in (0, 1):

@@ -30,7 +30,7 @@ ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = FAR = 1
 
 # Words of the descriptor of a product that workers share; strides are in elements.
 (NEXT, M, N, K, BLOCK_ROWS, BLOCK_COLUMNS, A, A_M, A_K, B, B_K, B_N, C, C_M, C_N,
- LOOP, ITEM, ROOM, ROOM_EACH) = range(19)  # fmt: skip
+ LOOP, ITEM, ROOM, ROOM_EACH, BIAS, BIAS_N) = range(21)  # fmt: skip
 
 
 def multiply_in_place(
@@ -77,6 +77,21 @@ def claim(d):
     return top, min(d[BLOCK_ROWS], d[M] - top), left, min(d[BLOCK_COLUMNS], d[N] - left)
 
 
+def add_bias(d, c, top, height, left, breadth):
+    """Adds the bias, if there is one, to the rows of a block of C, which are in the cache yet."""
+    if d[BIAS] == 0:
+        return
+    bias, step = offset(element_at(d[BIAS]), left * d[BIAS_N]), d[BIAS_N]
+    for i in range(top, top + height):
+        row = offset(c, i * d[C_M] + left)
+        if step == 1:
+            for j in range(breadth):
+                row[j] = cast(row, row[j] + bias[j])
+        else:
+            for j in range(breadth):
+                row[j] = cast(row, row[j] + bias[j * step])
+
+
 def multiply_shared(descriptor, worker):
     """One worker's share of C = A @ B in place: it claims block after block until none is left."""
     d = int64_at(descriptor)
@@ -94,6 +109,7 @@ def multiply_shared(descriptor, worker):
         pointers[1] = d[B] + left * d[B_N] * item
         pointers[2] = d[C] + (top * d[C_M] + left * d[C_N]) * item
         call_loop(d[LOOP], pointers, dims, steps)
+        add_bias(d, element_at(d[C]), top, dims[1], left, dims[3])
         top, dims[1], left, dims[3] = claim(d)
 
 
@@ -124,6 +140,7 @@ def multiply_packed(descriptor, worker):
                     rows, c_tile = min(ROWS, height - i), offset(c, (top + i) * c_m + left + j)
                     multiply_tile(ROWS, VECTORS, LANES, offset(block, i * A_ROW), A_ROW, 1, panel,
                                   WIDTH, depth, c_tile, c_m, rows, columns, later)  # fmt: skip
+        add_bias(d, c, top, height, left, breadth)
         top, height, left, breadth = claim(d)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .build import Loop
 from .copying import conversion_loop
-from .layout import broadcast_strides, result
+from .layout import broadcast_strides, data_address, result
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -138,12 +138,6 @@ def root_of(array: Array) -> Array:
     return array
 
 
-def address_of(array: Array) -> int:
-    """Where an array's first element lies."""
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
 def span_of(array: Array) -> tuple[int, int]:
     """The first byte that an array uses, and the first behind it, from its first element on."""
     if not array.size:
@@ -172,7 +166,7 @@ class Operand:
 
     def __init__(self, array: Array, root: Array, shape: Shape, core: int) -> None:
         self.root = root
-        self.start = address_of(array) - address_of(root)
+        self.start = data_address(array) - data_address(root)
         self.dtype = array.dtype
         self.strides = tuple(
             step

@@ -142,6 +142,12 @@ def _relation(shape: Shape, steps: Sequence[Sequence[int]], one: int, other: int
     return 0
 
 
+def data_address(array: Array) -> int:
+    """Where an array's first element is; without the objects that its ``ctypes`` makes."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
 def aligned(array: Array) -> Array:
     """The array itself, or a copy where kernels could not read it in place."""
     size, flags = array.itemsize, array.flags

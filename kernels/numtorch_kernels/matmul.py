@@ -21,7 +21,7 @@ from .copying import copy_into, reshaped
 from .deferral import deferring
 from .drive import drive
 from .intrinsics import BLOCK, helper, pointer_reader
-from .layout import aligned
+from .layout import aligned, data_address
 from .pointwise import Pointwise
 
 Array = np.ndarray[Any, Any]
@@ -99,9 +99,18 @@ def reading_cost(dtype: Dtype, length: int) -> float:
     return _STREAM_COST * dtype.itemsize * length
 
 
-def shared_task() -> int:
+@cache
+def shared_task(dtype: Dtype) -> int:
     """The address of the task by which threads share a product in place."""
-    return task(gemm.multiply_shared)
+    return task(gemm.multiply_shared, bind=_sharing(dtype))
+
+
+@cache
+def _sharing(dtype: Dtype) -> dict[str, Any]:
+    """What tasks bind that share products."""
+    element_at = pointer_reader(dtype)
+    add_bias = specialise(gemm.add_bias, {"element_at": element_at})
+    return {"element_at": element_at, "add_bias": add_bias}
 
 
 def small_loops(dtype: Dtype) -> tuple[Loop, Loop, Loop]:
@@ -112,8 +121,7 @@ def small_loops(dtype: Dtype) -> tuple[Loop, Loop, Loop]:
 @cache
 def _packed(dtype: Dtype) -> int:
     """The address of the task for matrices that are worth packing."""
-    bind = {**_geometry(dtype), "element_at": pointer_reader(dtype)}
-    return task(gemm.multiply_packed, bind=bind)
+    return task(gemm.multiply_packed, bind={**_geometry(dtype), **_sharing(dtype)})
 
 
 @helper
@@ -131,25 +139,26 @@ def block_shape(m, n, workers):
     return -(-tiles // down) * ROWS, -(-columns // unit) * unit
 
 
-def _share(a: Array, b: Array, c: Array, packed: bool) -> None:
-    """C = A @ B for matrices, by all threads."""
+def _share(a: Array, b: Array, c: Array, bias: Array | None = None) -> None:
+    """C = A @ B for matrices, plus a bias of each row, by all threads."""
     (m, k), n, item = a.shape, b.shape[1], a.itemsize
-    workers = threads.concurrency()
-    rows, columns = block_shape(m, n, workers)
-    words = [0, m, n, k, rows, columns]
+    workers, work = threads.concurrency(), m * k * n
+    words = [0, m, n, k, *block_shape(m, n, workers)]
     for x in (a, b, c):
-        words += [x.ctypes.data, *(stride // item for stride in x.strides)]
-    if packed:
+        step, across = x.strides
+        words += data_address(x), step // item, across // item
+    if work >= PACKED:
         geometry = _geometry(a.dtype)
-        each = geometry["PANEL"] + rows * geometry["A_ROW"]
+        each = geometry["PANEL"] + words[gemm.BLOCK_ROWS] * geometry["A_ROW"]
         room = memory.empty(((workers * each + 64) * item,), np.dtype(np.uint8))
         start = room.ctypes.data
         words += [0, item, start + -start % 64, each]
         function = _packed(a.dtype)
     else:
         words += [_in_place(a.dtype).address, item, 0, 0]
-        function = shared_task()
-    expected = expected_cost(a.dtype, m * n * k) / workers
+        function = shared_task(a.dtype)
+    words += (0, 0) if bias is None else (data_address(bias), bias.strides[0] // item)
+    expected = expected_cost(a.dtype, work) / workers
     threads.parallel_for(function, np.array(words, np.int64), workers, expected)
 
 
@@ -166,9 +175,12 @@ def _multiply(a: Array, b: Array, c: Array) -> None:
     if work < PACKED and (matrices >= 4 * workers or workers == 1):
         drive(_in_place(c.dtype), a, b, c, work=work * matrices, unit=1)
         return
+    if not stack:
+        _share(a, b, c)
+        return
     a, b = np.broadcast_to(a, stack + a.shape[-2:]), np.broadcast_to(b, stack + b.shape[-2:])
     for at in np.ndindex(stack):
-        _share(a[at], b[at], c[at], work >= PACKED)
+        _share(a[at], b[at], c[at])
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -305,6 +317,12 @@ def outer(a: Array, b: Array, out: Array | None = None) -> Array:
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """``x @ weight.T + bias``, for x (..., k), weight (n, k) and bias (n,) of one dtype."""
     rows = x if x.ndim == 2 else reshaped(x, -1, x.shape[-1])
+    (m, k), n = rows.shape, weight.shape[0]
+    plain = bias is None or (bias.shape == (n,) and bias.dtype == x.dtype)
+    if m > 1 < n and m * k * n >= SERIAL and plain and not deferring():
+        y = memory.empty((m, n), x.dtype)
+        _share(aligned(rows), aligned(weight).T, y, None if bias is None else aligned(bias))
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], n)
     y = matmul(rows, weight.T).reshape(*x.shape[:-1], weight.shape[0])
     if bias is None:
         return y

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .fusion import Barrier, Group, Stage, grouped
-from .launches import Node, Operand, Step, address_of, nodes_of, root_of, span_of
+from .launches import Node, Operand, Step, nodes_of, root_of, span_of
+from .layout import data_address
 from .memory import ALIGNMENT, aligned_size
 from .simplification import needed, without_copies
 
@@ -188,11 +189,11 @@ class _Memory:
         self.spans: dict[int, list[tuple[int, int, int]]] = {}
         for slot, array in enumerate(self.bound):
             root = root_of(array)
-            start = address_of(array) - address_of(root)
+            start = data_address(array) - data_address(root)
             low, high = span_of(array)
             self.spans.setdefault(id(root), []).append((start + low, start + high, slot))
             self.spans[id(root)].sort(key=lambda span: span[1] - span[0])
-        self.starts = [address_of(array) - address_of(root_of(array)) for array in self.bound]
+        self.starts = [data_address(array) - data_address(root_of(array)) for array in self.bound]
         self.arena: dict[int, int] = {}
 
     def place(self, x: Operand) -> tuple[int, int]:
@@ -205,7 +206,7 @@ class _Memory:
             raise Refused("memory outside of an array that is bound is used")
         if id(x.root) in self.arena:
             return ARENA, self.arena[id(x.root)] + x.start
-        return ABSOLUTE, address_of(x.root) + x.start
+        return ABSOLUTE, data_address(x.root) + x.start
 
 
 def _covered(x: Operand, written: Sequence[Operand]) -> bool:
@@ -220,5 +221,5 @@ def _covered(x: Operand, written: Sequence[Operand]) -> bool:
 def aligned_bytes(size: int) -> Array:
     """Uninitialised memory that begins with a cache line."""
     memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -address_of(memory) % ALIGNMENT
+    start = -data_address(memory) % ALIGNMENT
     return memory[start : start + size]

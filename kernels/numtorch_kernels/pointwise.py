@@ -14,7 +14,7 @@ from .build import LOOP, Loop, MachineCode, Written
 from .deferral import deferring
 from .drive import drive, drive_adjacent, drive_strided, is_worth, is_writable
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
-from .layout import SHORT, aligned, result, with_long_rows
+from .layout import SHORT, aligned, data_address, result, with_long_rows
 
 Array = np.ndarray[Any, Any]
 Dtypes = tuple[np.dtype[Any], ...]
@@ -329,7 +329,5 @@ def _of_rows(loop: Loop, scalars: frozenset[int]) -> Loop:
 def _same(x: Array, out: Array) -> bool:
     """Whether two arrays are the same elements in the same order."""
     return (
-        x.shape == out.shape
-        and x.strides == out.strides
-        and x.__array_interface__["data"][0] == out.__array_interface__["data"][0]
+        x.shape == out.shape and x.strides == out.strides and data_address(x) == data_address(out)
     )

@@ -21,7 +21,8 @@ from .build import TASK, Loop, MachineCode
 from .costs import WORTH
 from .encoding import GroupRecord, StageReport, cost_of
 from .fusion import Barrier, Group
-from .launches import Step, address_of, root_of, span_of
+from .launches import Step, root_of, span_of
+from .layout import data_address
 from .plan import ARENA, PLACES, Plan, Refused, aligned_bytes
 
 Array = np.ndarray[Any, Any]
@@ -70,9 +71,9 @@ class Program:
         self.memory = self._arena.size + scratch_size
         self.cost = sum(cost_of(part) for part in plan.parts if isinstance(part, Group))
         self._table = np.zeros(PLACES + len(bound), np.int64)
-        self._table[ARENA] = address_of(self._arena)
-        self._table[I.SCRATCH_PLACE] = address_of(self._scratch)
-        table = address_of(self._table)
+        self._table[ARENA] = data_address(self._arena)
+        self._table[I.SCRATCH_PLACE] = data_address(self._scratch)
+        table = data_address(self._table)
         words = [0] * I.HEAD
         words[I.ARRAYS], words[I.GROUPS], words[I.TABLE] = len(bound), len(records), table
         words[I.WORKERS], words[I.ITEMS], words[I.OBJECT] = (
@@ -88,7 +89,7 @@ class Program:
             self._loops += [(len(words) + place, loop) for place, loop in loops.get(number, ())]
             words += record_words
         self.words = np.array(words, np.int64)
-        self.address = address_of(self.words)
+        self.address = data_address(self.words)
         self.launches_threads = threaded and threads.concurrency() > 1
         self._compiled = False
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from numtorch_kernels.copying import contiguous, conversion_loop
 from numtorch_kernels.costs import element_cost
-from numtorch_kernels.launches import Launch, Step, address_of, root_of
-from numtorch_kernels.layout import memory_order, ordered, result
+from numtorch_kernels.launches import Launch, Step, root_of
+from numtorch_kernels.layout import data_address, memory_order, ordered, result
 from numtorch_kernels.program import Program
 
 from ..autograd.calls import grad as gradients
@@ -359,4 +359,4 @@ def _whole(forward: Sequence[Step], key: int, launches: Sequence[Launch]) -> Arr
     for x in found:
         if place_of(x) == (low, high):
             return x
-    return np.ndarray((high - low,), np.uint8, root, low - address_of(root))
+    return np.ndarray((high - low,), np.uint8, root, low - data_address(root))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels.launches import Step, address_of, root_of
+from numtorch_kernels.launches import Step, root_of
+from numtorch_kernels.layout import data_address
 from numtorch_kernels.memory import SMALLEST, empty
 
 from .references import operands_of, place_of, written_roots
@@ -48,14 +49,14 @@ class Results:
         own = self._reach.get(id(root), place_of(array)) == place_of(array)
         if id(root) not in self._made and own and array.flags.c_contiguous:
             self._add(array, name, array.shape, array.dtype)
-            self._made[id(root)] = name, address_of(array)
+            self._made[id(root)] = name, data_address(array)
         else:
             if id(root) not in self._made:
                 raw = np.ndarray((root.nbytes,), np.uint8, root)
-                self._made[id(root)] = f"b{number}", address_of(root)
+                self._made[id(root)] = f"b{number}", data_address(root)
                 self._add(raw, f"b{number}", raw.shape, raw.dtype)
             made, start = self._made[id(root)]
-            place = address_of(array) - start
+            place = data_address(array) - start
             layout = f"{array.shape}, {self._bind(array.dtype)}, {made}"
             ndarray = self._bind(np.ndarray)
             self.lines.append(f"{name} = {ndarray}({layout}, {place}, {array.strides})")

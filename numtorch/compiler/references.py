@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import memory
-from numtorch_kernels.launches import Launch, Step, address_of, base_of, root_of, span_of
+from numtorch_kernels.launches import Launch, Step, base_of, root_of, span_of
+from numtorch_kernels.layout import data_address
 
 from ..autograd.graph import Node
 from ..autograd.saved import SavedResult
@@ -43,7 +44,7 @@ def written_roots(steps: Sequence[Step]) -> dict[int, Array]:
 def place_of(array: Array) -> tuple[int, int]:
     """The address of the first byte that an array uses, and of the first behind it."""
     low, high = span_of(array)
-    return address_of(array) + low, address_of(array) + high
+    return data_address(array) + low, data_address(array) + high
 
 
 def reach_of(steps: Sequence[Step], root: Array) -> tuple[int, int]:

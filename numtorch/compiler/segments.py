@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels.launches import Launch, Requirement, Step, address_of, root_of
+from numtorch_kernels.launches import Launch, Requirement, Step, root_of
+from numtorch_kernels.layout import data_address
 from numtorch_kernels.program import Program
 
 from .references import alive
@@ -50,7 +51,9 @@ def _run(steps: Sequence[Step], wanted: Sequence[Array]) -> None:
                 kept.add(id(root))  # read before it is written
             roots[id(root)] = root
             number = numbers.setdefault(id(root), len(numbers))
-            form.append((number, array.shape, array.strides, address_of(array) - address_of(root)))
+            form.append(
+                (number, array.shape, array.strides, data_address(array) - data_address(root))
+            )
     bound = [root for key, root in roots.items() if key in kept]
     key = (tuple(form), tuple(numbers[id(root)] for root in bound))
     found = _programs.get(key)

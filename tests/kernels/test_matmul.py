@@ -86,13 +86,35 @@ def test_strides(rng: np.random.Generator, dtype: str, shape: tuple[int, int, in
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int32", "int64"])
 @pytest.mark.parametrize("shape", [(373, 300, 70), (6, 257, 129), (361, 256, 63), (20, 700, 300)])
-def test_packed(rng: np.random.Generator, dtype: str, shape: tuple[int, int, int]) -> None:
+def test_packed(
+    rng: np.random.Generator,
+    dtype: str,
+    shape: tuple[int, int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PACKED", 0)
     m, k, n = shape
     for _, a in layouts(small_integers(rng, (m, k), dtype)):
         for _, b in layouts(small_integers(rng, (k, n), dtype)):
             result = np.full((m, n), 99, dtype)
-            module._share(a, b, result, packed=True)
+            module._share(a, b, result)
             np.testing.assert_array_equal(result, exact(a, b))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("packed", [0, 1 << 60])
+def test_a_bias_is_added_to_shared_products(
+    rng: np.random.Generator, dtype: str, packed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SERIAL", 1)
+    monkeypatch.setattr(module, "PACKED", packed)
+    x, weight = rng.standard_normal((130, 300)) * 9, rng.standard_normal((70, 300)) * 9
+    x, weight = x.astype(dtype), weight.astype(dtype)
+    for bias in (np.arange(70), np.arange(140)[::2], np.arange(1), np.arange(70)[None]):
+        bias = bias.astype(dtype)
+        for rows in (x, np.asfortranarray(x), x.reshape(2, 65, 300)):
+            expected = matmul(rows, weight.T) + bias
+            np.testing.assert_array_equal(linear(rows, weight, bias), expected)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

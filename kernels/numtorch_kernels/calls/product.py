@@ -90,7 +90,9 @@ def multiply_together(t, plan, x, y, m, k, n, target, frame, tasks):
     frame[6], frame[7], frame[8] = a[DATA], left[0] // item, left[1] // item
     frame[9], frame[10], frame[11] = b[DATA], right[0] // item, right[1] // item
     frame[12], frame[13], frame[14] = target, n, 1
-    frame[15], frame[16], frame[17], frame[18] = plan[_MATRICES], item, 0, 0
+    frame[15], frame[16] = plan[_MATRICES], item
+    for place in range(17, 21):
+        frame[place] = 0
     return enter_holding(t, plan, x, y, frame, tasks, plan[_COST] * (m * k * n) // 1_000_000)
 
 
@@ -225,5 +227,5 @@ class ProductCalls(Calls):
                 plan[place] = loop.address
         shared = plan[_MATRICES if self._rank == 2 else _ROWS]
         if threads.state[threads.WORKERS] and shared and plan[_COST]:
-            share = shared_task() if self._rank == 2 else dot_task(dtype)
+            share = shared_task(dtype) if self._rank == 2 else dot_task(dtype)
             plan[_REGION], plan[_TASK] = threads.region_address(), share
