@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 from .target import codegen
 
 _INT32 = ir.IntType(32)
+_LINE = 64  # bytes of the cache
 
 
 def vector_bytes() -> int:
@@ -163,22 +164,26 @@ def _add_products(builder, sums, lanes, a_rows, a_step, b, b_step, depth):
                 builder.store(value, total)
 
 
-def _store_tile(builder, sums, places, masks, lanes, whole, add):
-    """Stores the sums of a tile where its masks say, or adds them to what is there."""
+def _store_whole(builder, sums, places, lanes, add):
+    """Stores the sums of a tile, or adds them to what is there."""
     tile = [(i, j) for i, sum_row in enumerate(sums) for j in range(len(sum_row))]
     with builder.if_then(add):
         for i, j in tile:
-            total = builder.load(sums[i][j])
-            before = _masked_load(builder, places[i][j], lanes, masks[i][j], total.type(None))
-            builder.store(_add(builder, before, total), sums[i][j])
-    totals = [[builder.load(total) for total in sum_row] for sum_row in sums]
-    with builder.if_else(whole) as (then, otherwise):
-        with then:
-            for i, j in tile:
-                store_vector(builder, totals[i][j], places[i][j], lanes)
-        with otherwise:
-            for i, j in tile:
-                _masked_store(builder, totals[i][j], places[i][j], lanes, masks[i][j])
+            before = load_vector(builder, places[i][j], lanes)
+            builder.store(_add(builder, before, builder.load(sums[i][j])), sums[i][j])
+    for i, j in tile:
+        store_vector(builder, builder.load(sums[i][j]), places[i][j], lanes)
+
+
+def _store_part(builder, sums, places, masks, lanes, add):
+    """As :func:`_store_whole`, where the masks say."""
+    for sum_row, place_row, mask_row in zip(sums, places, masks, strict=True):
+        for total, place, mask in zip(sum_row, place_row, mask_row, strict=True):
+            with builder.if_then(add):
+                value = builder.load(total)
+                before = _masked_load(builder, place, lanes, mask, value.type(None))
+                builder.store(_add(builder, before, value), total)
+            _masked_store(builder, builder.load(total), place, lanes, mask)
 
 
 @intrinsic(prefer_literal=True)
@@ -209,7 +214,7 @@ def multiply_tile(
             start = builder.mul(c_row, index(i))
             ends = [builder.add(start, index(j * lanes)) for j in range(vectors)]
             places.append([builder.gep(c, [at]) for at in ends])
-            for place in places[-1]:
+            for place in places[-1][:: max(1, _LINE // (lanes * _element_bytes(c)))]:
                 _prefetch(builder, place, True)
         zero = ir.VectorType(a.type.pointee, lanes)(None)
         sums = [
@@ -220,8 +225,13 @@ def multiply_tile(
             builder.icmp_signed("==", height, index(rows)),
             builder.icmp_signed("==", width, index(vectors * lanes)),
         )
-        masks = _tile_masks(builder, shape, height, width)
-        _store_tile(builder, sums, places, masks, lanes, whole, builder.trunc(add, ir.IntType(1)))
+        add = builder.trunc(add, ir.IntType(1))
+        with builder.if_else(whole, likely=True) as (then, otherwise):
+            with then:
+                _store_whole(builder, sums, places, lanes, add)
+            with otherwise:  # the masks take as long as 64 steps of the loop
+                masks = _tile_masks(builder, shape, height, width)
+                _store_part(builder, sums, places, masks, lanes, add)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import Pointwise
+from numtorch_kernels.calls.batches import BatchCalls
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.product import ProductCalls
 from numtorch_kernels.matmul import LIMITS, small_loops
@@ -184,6 +185,22 @@ class ProductOp(Op):
         return result
 
 
+class BatchOp(Op):
+    """The product of batches of matrices: most do not come here once their loop is known."""
+
+    def make_calls(self) -> Calls:
+        """What answers calls with the usual operands, and calls the forward with others."""
+        return self.forward_calls(BatchCalls)
+
+    def compute(self, arguments: tuple[Any, ...]) -> Tensor:
+        """The product, whose loop is noted."""
+        result: Tensor = super().compute(arguments)
+        kind = result.dtype
+        if isinstance(self.calls, BatchCalls):
+            self.calls.learn(small_loops(kind.numpy)[0], kind)
+        return result
+
+
 mm: Op = ProductOp(
     2,
     _mm,
@@ -196,13 +213,17 @@ mv: Op = op(
     vec=lambda g, x: mv(x.t(), g),
 )
 dot = ProductOp(1, _dot, x=lambda g, tensor: g * tensor, tensor=lambda g, x: g * x)
-bmm: Op = op(
+bmm: Op = BatchOp(
     _bmm,
-    x=lambda g, mat2: bmm(g, mat2.transpose(1, 2)),
-    mat2=lambda g, x: bmm(x.transpose(1, 2), g),
+    {
+        "x": lambda g, mat2: bmm(g, mat2.transpose(1, 2)),
+        "mat2": lambda g, x: bmm(x.transpose(1, 2), g),
+    },
 )
-_matmul_row = op(
-    _broadcast_product, node="UnsafeViewBackward0", x=_left_gradient, mat2=_right_gradient
+_matmul_row = BatchOp(
+    _broadcast_product,
+    {"x": _left_gradient, "mat2": _right_gradient},
+    node="UnsafeViewBackward0",
 )
 
 
@@ -222,20 +243,19 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
         if not isinstance(x, Tensor):
             must_be_tensor("matmul", name, position + 1, x)
     dims = (input._array.ndim, other._array.ndim)
-    if dims == (2, 2):
-        return mm.function(input, other, out=out)
     if 0 in dims:
         raise RuntimeError(
             "both arguments to matmul need to be at least 1D, "
             f"but they are {dims[0]}D and {dims[1]}D"
         )
-    if dims == (2, 1):
-        return mv.function(input, other, out=out)
-    if dims == (1, 1):
-        return dot.function(input, other, out=out)
     if dims == (1, 2) and out is None:
         return mm(input.unsqueeze(0), other).squeeze(0)
-    return _matmul_row.function(input, other, out=out)
+    row = _BY_DIMENSIONS.get(dims, _matmul_row)
+    # Compiled calls leave keywords to Python.
+    return row.function(input, other) if out is None else row.function(input, other, out=out)
+
+
+_BY_DIMENSIONS = {(2, 2): mm, (2, 1): mv, (1, 1): dot}
 
 
 def outer(input: Tensor, vec2: Tensor, *, out: Tensor | None = None) -> Tensor:

@@ -396,6 +396,35 @@ def test_shared_products_have_the_bits_of_pythons(sizes: tuple[int, ...], dtype:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("sizes", [(2, 3, 4, 5), (0, 3, 4, 5), (40, 30, 70, 20), (3, 130, 90, 70)])
+def test_products_of_batches_have_the_bits_of_pythons(sizes: tuple[int, ...], dtype: str) -> None:
+    threads.set_num_threads(2)
+    batch, m, k, n = sizes
+    kind = getattr(numtorch, dtype)
+    x, y = (8 * numtorch.rand(batch, m, k)).to(kind), (8 * numtorch.rand(batch, k, n)).to(kind)
+    expected = in_python("bmm")(x, y).numpy()
+    columns = y.transpose(1, 2).contiguous().transpose(1, 2)
+    stacks = [z[:, None].expand(batch, 2, *z.shape[1:]) for z in (x, y)]
+    for _ in range(3):
+        np.testing.assert_array_equal(numtorch.bmm(x, y).numpy(), expected)
+        np.testing.assert_array_equal((x @ columns).numpy(), expected)
+        np.testing.assert_array_equal((stacks[0] @ stacks[1]).numpy()[:, 1], expected)
+        wide = stacks[0].contiguous() @ stacks[1].contiguous()
+        np.testing.assert_array_equal(wide.numpy()[:, 0], expected)
+
+
+def test_gradients_of_products_of_batches() -> None:
+    x, y = (numtorch.rand(2, 3, 3, requires_grad=True) for _ in range(2))
+    grads = []
+    for product in (in_python("bmm"), numtorch.bmm, numtorch.bmm, numtorch.matmul, numtorch.matmul):
+        x.grad = y.grad = None
+        product(x, y).sum().backward()
+        grads.append((x.grad.numpy(), y.grad.numpy()))
+    for found in grads[1:]:
+        np.testing.assert_array_equal(found, grads[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
 @pytest.mark.parametrize("size", [7, 20_000, 500_003, 3_000_000])
 def test_dot_products_have_the_bits_of_pythons(size: int, dtype: str) -> None:
     threads.set_num_threads(2)

@@ -110,8 +110,8 @@ def test_a_bias_is_added_to_shared_products(
     monkeypatch.setattr(module, "PACKED", packed)
     x, weight = rng.standard_normal((130, 300)) * 9, rng.standard_normal((70, 300)) * 9
     x, weight = x.astype(dtype), weight.astype(dtype)
-    for bias in (np.arange(70), np.arange(140)[::2], np.arange(1), np.arange(70)[None]):
-        bias = bias.astype(dtype)
+    numbers = np.arange(140).astype(dtype)
+    for bias in (numbers[:70], numbers[::2], numbers[:1], numbers[None, :70]):
         for rows in (x, np.asfortranarray(x), x.reshape(2, 65, 300)):
             expected = matmul(rows, weight.T) + bias
             np.testing.assert_array_equal(linear(rows, weight, bias), expected)

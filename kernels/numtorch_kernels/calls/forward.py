@@ -230,6 +230,15 @@ def place_for(row, t, arguments, count, needs):
 
 
 @helper
+def recorded(row, t, arguments, count, needs, result, frame):
+    """The result of a call, which is noted if gradients are needed; 0 after an error."""
+    if needs == 0 or row[RECORD] == 0:
+        return result
+    recipe = place_for(row, t, arguments, count, needs)
+    return record_call(row[RECORD], t, recipe, arguments, count, needs, result, frame)
+
+
+@helper
 def compute_result(row, t, arguments, count):
     """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
     frame = words()
@@ -251,9 +260,7 @@ def compute_result(row, t, arguments, count):
         return finish_in_python(row, arguments, count, value, frame)
     if result == 0:
         return 0
-    if needs != 0 and row[RECORD] != 0:
-        recipe = place_for(row, t, arguments, count, needs)
-        result = record_call(row[RECORD], t, recipe, arguments, count, needs, result, frame)
+    result = recorded(row, t, arguments, count, needs, result, frame)
     if result != 0 and row[_IS_VIEW] != 0 and not attach(t, arguments[0], result):
         release(result)
         return 0
