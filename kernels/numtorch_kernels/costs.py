@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from .build import Loop
-from .expression import nodes_of
+from .expression import Expr, nodes_of
 
 WORTH = 15_000  # nanoseconds of work from which a second thread pays
 
@@ -14,14 +15,18 @@ _CACHED_BYTE = 0.015  # nanoseconds that a byte takes to or from a second-level 
 # What an element of a pointwise loop costs on one core, in nanoseconds, by its primitives, as
 # measured on float32; others 0.1.
 _COSTS = {
-    **dict.fromkeys(("exp", "exp2", "rsqrt"), 0.7),
-    **dict.fromkeys(("sin", "cos"), 1.2),
-    **dict.fromkeys(("tanh", "sigmoid", "log", "log2", "log10"), 1.4),
-    **dict.fromkeys(("expm1", "log1p", "erf", "erfc", "atan", "asin", "acos", "atan2"), 2.5),
-    **dict.fromkeys(("tan", "sinh", "cosh", "erfinv"), 3.5),
-    "pow": 7.0,
+    **dict.fromkeys(("exp", "exp2", "rsqrt"), 0.6),
+    **dict.fromkeys(("sin", "cos", "expm1", "atan", "sinh", "cosh"), 0.9),
+    **dict.fromkeys(("tanh", "sigmoid", "log", "log2", "log10", "log1p", "erf", "asin"), 1.1),
+    **dict.fromkeys(("tan", "acos", "erfc", "erfinv", "atan2"), 2.5),
+    "pow": 5.5,
     **dict.fromkeys(("asinh", "acosh", "atanh", "fmod", "remainder", "floor_divide"), 4.0),
 }
+
+
+def is_costly(outputs: Sequence[Expr]) -> bool:
+    """Whether the expressions have a primitive that takes many instructions."""
+    return any(node.name in _COSTS for node in nodes_of(*outputs))
 
 
 @cache

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .target import Part
+from .target import INTERLEAVED, Part
 
 WORD = ir.IntType(64)
 BYTE_POINTER = ir.IntType(8).as_pointer()
@@ -291,6 +291,20 @@ def wide_vectors(_context):
 
     def codegen(context, builder, _signature, _arguments):
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def interleaved(_context):
+    """Ends the body of a loop of which LLVM shall work on several vectors side by side.
+
+    A long chain of instructions on one vector leaves the CPU idle, as it does not look far ahead.
+    """
+
+    def codegen(context, builder, _signature, _arguments):
+        vars(builder.module).setdefault(INTERLEAVED, []).append(builder.block)
         return context.get_dummy_value()
 
     return types.void(), codegen

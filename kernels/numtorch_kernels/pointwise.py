@@ -11,6 +11,7 @@ import numpy as np
 
 from . import arithmetic, bits, intrinsics, memory, scalar
 from .build import LOOP, Loop, MachineCode, Written
+from .costs import is_costly
 from .deferral import deferring
 from .drive import drive, drive_adjacent, drive_strided, is_worth, is_writable
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
@@ -23,8 +24,8 @@ ARRAYS = (np.ndarray, np.generic)
 _FEW = 1 << 14  # elements below which nothing but the call matters
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8")
-_PIECES = {"BLOCK", "block_of", "block_size", "buffer", "clear_float_flags", "load", "offset",
-           "place", "put_back", "store"}  # fmt: skip
+_PIECES = {"BLOCK", "block_of", "block_size", "buffer", "clear_float_flags", "interleaved", "load",
+           "offset", "place", "put_back", "store"}  # fmt: skip
 _NAMESPACE: dict[str, Any] = {
     **{name: value for module in (arithmetic, bits, scalar) for name, value in vars(module).items()
        if callable(value)},
@@ -134,6 +135,7 @@ def _element_loop(loads: Mapping[str, str], outputs: Sequence[Expr], near: bool)
         *loads.values(),
         *(f"    {statement}" for statement in statements),
         *(f"    store(y{i}_at, i, {value})" for i, value in enumerate(results)),
+        *(["    interleaved()"] if is_costly(outputs) else ()),
     ]
 
 

@@ -255,6 +255,19 @@ def _pipeline() -> compiler_machinery.PassManager:
     return passes
 
 
+INTERLEAVED = "interleaved"  # where a module keeps the blocks at whose ends marked loops go on
+_INTERLEAVED_VECTORS = 4
+
+
+def _interleaving(module: ir.Module) -> ir.MDValue:
+    """What tells LLVM's vectoriser how many vectors of a loop's elements to work on at once."""
+    count = ir.Constant(ir.IntType(32), _INTERLEAVED_VECTORS)
+    hint = module.add_metadata([ir.MetaDataString(module, "llvm.loop.interleave.count"), count])
+    loop = ir.MDValue(module, [hint], name=str(len(module.metadata)))
+    loop.operands = (loop, hint)  # that it names itself tells this loop from others
+    return loop
+
+
 class _Context(cpu.CPUContext):  # type: ignore[misc]
     """What LLVM code the operations on numbers, pointers, tuples and ranges become."""
 
@@ -281,6 +294,8 @@ class _Context(cpu.CPUContext):  # type: ignore[misc]
 
     def post_lowering(self, module: ir.Module, library: Library) -> None:
         """Called by Numba when a function has become LLVM code; kernels need no runtime of its."""
+        for block in vars(module).get(INTERLEAVED, ()):
+            block.terminator.set_metadata("llvm.loop", _interleaving(module))
         if self.fastmath:
             rewrite_module(module, self.fastmath)
         if self.is32bit:
