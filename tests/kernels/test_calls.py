@@ -106,6 +106,50 @@ def test_compiled_and_python_give_the_same(name: str, arguments: tuple[Any, ...]
     assert (result._view is None) == (expected._view is None)
 
 
+INDICES: list[Any] = [
+    1, -1, slice(1, None), slice(None), slice(-2, None), slice(0, 3, 2), slice(2, 1),
+    (slice(None), 1), (1, slice(1, 3)), (..., 0), (0, ...), (slice(1, 99), slice(-99, 2)),
+    (slice(None), slice(None, None, 3)), (1, 2), None, (None, 1), True, [0, 1],
+    (slice(None), [0, 2]), slice(True, 2), numtorch.tensor(1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+@pytest.mark.parametrize("grad", [False, True])
+def test_items_are_those_of_python(index: Any, grad: bool) -> None:
+    x = matrix(grad=grad)
+    expected = pythontypes.wrapped(Tensor.__getitem__)(x, index)
+    for _ in range(2):
+        result = x[index]
+        assert result.shape == expected.shape
+        assert result.stride() == expected.stride()
+        assert result.requires_grad == grad
+        np.testing.assert_array_equal(result.detach().numpy(), expected.detach().numpy())
+        assert (result._view is None) == (expected._view is None)
+
+
+def test_parts_share_memory_and_versions() -> None:
+    x = matrix()
+    part = x[:, 1:3][1]
+    part.add_(10.0)
+    np.testing.assert_array_equal(x.numpy()[1, 1:3], [15.0, 16.0])
+    assert part._version == x._version == 1
+    assert part._view is not None
+    assert part._view.base is x
+
+
+@pytest.mark.parametrize(
+    "index", [3, -4, (0, 4), (0, 0, slice(None)), slice(None, None, -1), 1 << 70]
+)
+def test_indices_that_python_refuses(index: Any) -> None:
+    x = matrix()
+    with pytest.raises((IndexError, ValueError, RuntimeError, OverflowError)) as compiled:
+        x[index]
+    with pytest.raises(compiled.type) as python:
+        pythontypes.wrapped(Tensor.__getitem__)(x, index)
+    assert str(compiled.value) == str(python.value)
+
+
 def _count_of_python(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
     monkeypatch.setattr(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..intrinsics import address_of, helper, int64_at, offset, words
-from ..objects import DESCRIPTION, NDIM, SHAPE
+from ..objects import DESCRIPTION, NDIM
 from .callables import (
     FORM,
     FUNCTION,
@@ -25,50 +25,33 @@ from .callables import (
 )
 from .holders import (
     ARRAY,
-    BASE,
     BUSY,
     FALSE,
-    FALSE_FLAG,
     FLOAT,
     HEAD,
-    INFERENCE,
     INTEGER,
     LIST,
     MISS,
     NDARRAY,
-    NO_FLAG,
-    NO_GRAD,
     NONE,
-    NOTHING,
-    NUMBER,
-    RECORDING,
-    SINCE,
     TEXT,
     TRUE,
     TUPLE,
     TYPE,
-    VERSION,
-    VIEW,
-    VIEW_CLASS,
-    WHY,
-    ZERO,
     array_of,
     call_python,
-    flag_of_mode,
     hold,
-    integer_of,
     is_holder,
     known_kind,
     list_items,
     needs_gradients,
     new_holder,
     new_list,
-    new_object,
     release,
     tuple_items,
-    version_of,
 )
 from .recording import record_call
+from .views import attach, read_item, take_items
 
 # Words of a row, after those of all rows: the least and most arguments; from which on they are
 # sizes; the function of arrays; what makes results of other things than an array; whether results
@@ -169,32 +152,6 @@ def holder_of(t, array):
 
 
 @helper
-def attach(t, source, result):
-    """Notes that a result is a view of a source, or of what that is a view of; says if it could."""
-    recording, inference = flag_of_mode(t, RECORDING), FALSE_FLAG
-    if recording == FALSE_FLAG:
-        inference = flag_of_mode(t, INFERENCE)
-    version, view = version_of(t, source), new_object(t, t[VIEW_CLASS])
-    if min(recording, inference) == NO_FLAG or version == 0 or view == 0:
-        return False
-    known, fields, target = int64_at(source)[t[VIEW]], int64_at(view), int64_at(result)
-    fields[t[BASE]], fields[t[WHY]] = source, t[NOTHING]
-    if known != t[NONE]:
-        fields[t[BASE]], fields[t[WHY]] = int64_at(known)[t[BASE]], int64_at(known)[t[WHY]]
-    if recording == FALSE_FLAG and inference == FALSE_FLAG:
-        fields[t[WHY]] = t[NO_GRAD]
-    fields[t[SINCE]] = int64_at(version)[t[NUMBER]]
-    hold(fields[t[BASE]])
-    hold(fields[t[WHY]])
-    hold(fields[t[SINCE]])
-    hold(version)
-    release(target[t[VIEW]])
-    release(target[t[VERSION]])
-    target[t[VIEW]], target[t[VERSION]] = view, version
-    return True
-
-
-@helper
 def finish_in_python(row, arguments, count, value, frame):
     """The result that Python makes of what the function gave."""
     frame[0] = value
@@ -267,19 +224,6 @@ def compute_result(row, t, arguments, count):
     return result
 
 
-@helper
-def read_item(t, arguments, count, values):
-    """Writes a holder, 0 and an index of its first dimension, and gives 3; or gives 0."""
-    if count != 2 or int64_at(arguments[1])[TYPE] != t[INTEGER] or not is_holder(t, arguments[0]):
-        return 0
-    array = array_of(t, arguments[0])
-    index = integer_of(arguments[1], address_of(values))
-    if array[NDIM] & 0xFFFFFFFF == 0 or index < 0 or index >= int64_at(array[SHAPE])[0]:
-        return 0
-    values[0], values[1], values[2] = arguments[0], t[ZERO], arguments[1]
-    return 3
-
-
 def forward_call(entry: int, arguments: int, count: int, names: int) -> int:
     """What CPython calls: the vectorcall function of a callable object."""
     own = offset(int64_at(entry), OWN)
@@ -287,6 +231,10 @@ def forward_call(entry: int, arguments: int, count: int, names: int) -> int:
     t = int64_at(row[TABLE])
     given, values = count & GIVEN, int64_at(arguments)
     if own[FORM] == ITEM:
+        if t[BUSY] == 0 and given == 2:
+            result = take_items(t, values[0], values[1])
+            if result != MISS:
+                return result
         values = words()
         given = read_item(t, int64_at(arguments), given, values)
     if names == 0 and t[BUSY] == 0 and given >= row[_LEAST] and given <= row[_MOST]:

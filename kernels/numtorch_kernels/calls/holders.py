@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 (BUSY, CLASS, ARRAY, KIND, NEEDS, VIEW, VERSION, VIEW_CLASS, BASE, WHY, SINCE, VERSION_CLASS,
  NUMBER, FALSE, TRUE, NONE, NOTHING, FLOAT, INTEGER, TEXT, LIST, TUPLE, NDARRAY, NEW_ARRAY,
  NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, INFERENCE, NO_GRAD, NODE, OUTPUT,
- POOL, THREADS, BACK_OFF, CLOCK, SET_BASE, KINDS) = range(39)  # fmt: skip
+ POOL, THREADS, BACK_OFF, CLOCK, SET_BASE, SLICE, ELLIPSIS, KINDS) = range(41)  # fmt: skip
 
 HEAD = objects.OBJECT_HEAD // 8  # words before an object's own
 TYPE = HEAD - 1  # the word with an object's type
@@ -147,6 +147,8 @@ def describe(
         TEXT: str,
         LIST: list,
         TUPLE: tuple,
+        SLICE: slice,
+        ELLIPSIS: Ellipsis,
         NDARRAY: np.ndarray,
         NO_ARGUMENTS: (),
         ZERO: 0,
