@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import copying, index, matmul, memory, reduce, sort
+from numtorch_kernels.calls.callables import Calls
+from numtorch_kernels.calls.linear import LinearCalls
 from numtorch_kernels.deferral import settled
 
 from ..autograd.mode import no_grad
@@ -94,15 +96,34 @@ def _linear_weight(g: Any, x: Any, weight_shape: Any) -> Any:
     return mm(_rows(g).t(), _rows(x)) if x.ndim > 1 else g.unsqueeze(1) * x
 
 
-linear = op(
+class LinearOp(Op):
+    """The linear map: most calls do not come here once its loops are known."""
+
+    kinds_say_all = True
+
+    def make_calls(self) -> Calls:
+        """What answers calls with matrices, and calls the forward with other tensors."""
+        return self.forward_calls(LinearCalls)
+
+    def compute(self, arguments: tuple[Any, ...]) -> Tensor:
+        """The result, whose loops are noted."""
+        result: Tensor = super().compute(arguments)
+        kind = result.dtype
+        if isinstance(self.calls, LinearCalls) and kind.is_floating_point:
+            self.calls.plans.learn(kind.numpy, kind, matmul.small_loops(kind.numpy), matmul.LIMITS)
+        return result
+
+
+linear = LinearOp(
     _linear_forward,
+    {
+        "x": _linear_x,
+        "weight": _linear_weight,
+        "bias": lambda g, bias_shape: g.sum_to_size(bias_shape),
+    },
     node=_linear_node,
     check=_check_linear,
-    x=_linear_x,
-    weight=_linear_weight,
-    bias=lambda g, bias_shape: g.sum_to_size(bias_shape),
 )
-linear.kinds_say_all = True
 
 
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:

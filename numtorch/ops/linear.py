@@ -181,7 +181,7 @@ class ProductOp(Op):
         result: Tensor = super().compute(arguments)
         x, kind = arguments[0]._array, result.dtype
         if isinstance(self.calls, ProductCalls) and x.dtype.kind != "b":
-            self.calls.learn(kind.numpy, kind, small_loops(kind.numpy), LIMITS)
+            self.calls.plans.learn(kind.numpy, kind, small_loops(kind.numpy), LIMITS)
         return result
 
 

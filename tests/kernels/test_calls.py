@@ -166,7 +166,8 @@ def test_small_calls_do_not_enter_python(monkeypatch: pytest.MonkeyPatch) -> Non
         (y.sum() / 3 + x.mean()).detach()
         w.add_(1.0)
         m[1], m.t(), m.view(12), m @ m.t(), m.sum(0), w.dot(w), m.argmax(1)
-        numtorch.cat([w, w]), numtorch.stack((m, m), 1)
+        numtorch.cat([w, w]), numtorch.stack((m, m), 1), numtorch.nn.functional.linear(m, m, w[:3])
+        m[:, 1:], numtorch.bmm(m.unsqueeze(0), m.t().unsqueeze(0))
 
     calls()
     seen = _count_of_python(monkeypatch)
@@ -466,6 +467,39 @@ def test_gradients_of_products_of_batches() -> None:
         grads.append((x.grad.numpy(), y.grad.numpy()))
     for found in grads[1:]:
         np.testing.assert_array_equal(found, grads[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize(
+    "shape", [(5, 7), (1, 7), (7,), (2, 3, 7), (0, 7), (300, 170), (4, 90, 170)]
+)
+def test_linear_maps_have_the_bits_of_pythons(shape: tuple[int, ...], dtype: str) -> None:
+    threads.set_num_threads(2)
+    kind = getattr(numtorch, dtype)
+    columns = shape[-1]
+    x = (8 * numtorch.rand(*shape)).to(kind)
+    for n in (1, 6, 130):
+        weight, bias = ((8 * numtorch.rand(*size)).to(kind) for size in ((n, columns), (n,)))
+        turned = (8 * numtorch.rand(columns, n)).to(kind).t()
+        for operands in ((x, weight, bias), (x, weight), (x, turned, None), (x, weight, bias[:1])):
+            expected = in_python("linear")(*operands)
+            for _ in range(3):
+                result = TABLE["linear"].function(*operands)
+                assert result.shape == expected.shape
+                np.testing.assert_array_equal(result.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (2, 3, 7)])
+def test_gradients_of_linear_maps(shape: tuple[int, ...]) -> None:
+    x, weight, bias = (numtorch.rand(*size, requires_grad=True) for size in (shape, (4, 7), (4,)))
+    grads = []
+    for linear in (in_python("linear"), *[TABLE["linear"].function] * 3):
+        x.grad = weight.grad = bias.grad = None
+        linear(x, weight, bias).sum().backward()
+        grads.append([each.grad.numpy() for each in (x, weight, bias)])
+    for found in grads[1:]:
+        for one, other in zip(found, grads[0], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])

@@ -81,18 +81,19 @@ def multiply(plan, a, b, m, k, n, target, frame):
 
 
 @helper
-def multiply_together(t, plan, x, y, m, k, n, target, frame, tasks):
-    """Writes the product of two matrices by so many threads, by :func:`gemm.multiply_shared`."""
-    a, b, item = array_of(t, x), array_of(t, y), plan[_ITEM]
-    left, right = int64_at(a[STRIDES]), int64_at(b[STRIDES])
+def multiply_together(t, plan, x, y, a, b, bias, step, m, k, n, target, frame, tasks):
+    """Writes the product of the holders' matrices a and b by so many threads.
+
+    They add a bias, if its address is not 0, with steps in elements: :func:`gemm.multiply_shared`.
+    """
+    left, right, item = int64_at(a[STRIDES]), int64_at(b[STRIDES]), plan[_ITEM]
     frame[0], frame[1], frame[2], frame[3] = 0, m, n, k
     frame[4], frame[5] = block_shape(m, n, tasks)
     frame[6], frame[7], frame[8] = a[DATA], left[0] // item, left[1] // item
     frame[9], frame[10], frame[11] = b[DATA], right[0] // item, right[1] // item
     frame[12], frame[13], frame[14] = target, n, 1
-    frame[15], frame[16] = plan[_MATRICES], item
-    for place in range(17, 21):
-        frame[place] = 0
+    frame[15], frame[16], frame[17], frame[18] = plan[_MATRICES], item, 0, 0
+    frame[19], frame[20] = bias, step
     return enter_holding(t, plan, x, y, frame, tasks, plan[_COST] * (m * k * n) // 1_000_000)
 
 
@@ -132,6 +133,19 @@ def fits(plan, a, b, k):
 
 
 @helper
+def threads_for(t, plan, a, b, m, k, n):
+    """How many threads are to share a product; 0 if it is small, -1 if Python has to say."""
+    work = m * k * n
+    vector = m == 1 or n == 1
+    if work < (plan[_MOST_OF_VECTOR] if vector else plan[_MOST]):
+        return 0
+    if not fits(plan, a, b, k) or (vector and plan[_RANK] == 2) or work >= plan[_MOST_SHARED]:
+        return -1
+    tasks = tasks_for(t, plan[_COST] * work // 1_000_000)
+    return tasks if tasks > 0 else -1
+
+
+@helper
 def product(row, t, arguments):
     """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
     x, y = arguments[0], arguments[1]
@@ -149,15 +163,10 @@ def product(row, t, arguments):
     m, k, n = 1, int64_at(a[SHAPE])[rank - 1], 1
     if rank == 2:
         m, n = int64_at(a[SHAPE])[0], int64_at(b[SHAPE])[1]
-    work = m * k * n
-    vector = m == 1 or n == 1
-    if int64_at(b[SHAPE])[0] != k or work == 0:
+    if int64_at(b[SHAPE])[0] != k or m * k * n == 0:
         return MISS
-    large = work >= (plan[_MOST_OF_VECTOR] if vector else plan[_MOST])
-    tasks = tasks_for(t, plan[_COST] * work // 1_000_000) if large else 1
-    if large and (not fits(plan, a, b, k) or (vector and rank == 2) or work >= plan[_MOST_SHARED]):
-        return MISS
-    if tasks == 0:
+    tasks = threads_for(t, plan, a, b, m, k, n)
+    if tasks < 0:
         return MISS
     frame = words()
     frame[0], frame[1] = m, n
@@ -169,15 +178,15 @@ def product(row, t, arguments):
     if result == 0:
         return 0
     target = offset(int64_at(array), HEAD)[DATA]
-    if large and rank == 1:
-        done = dot_together(t, plan, x, y, k, target, frame, tasks)
-    elif large:
-        done = multiply_together(t, plan, x, y, m, k, n, target, frame, tasks)
-    else:
+    if tasks == 0:
         done = multiply(plan, a, b, m, k, n, target, frame)
+    elif rank == 1:
+        done = dot_together(t, plan, x, y, k, target, frame, tasks)
+    else:
+        done = multiply_together(t, plan, x, y, a, b, 0, 0, m, k, n, target, frame, tasks)
     if not done:
         release(result)
-        return 0 if large else MISS
+        return MISS if tasks == 0 else 0
     bits = 0
     if needs_gradients(t, x):
         bits = 1
@@ -200,13 +209,11 @@ def product_call(entry: int, arguments: int, count: int, names: int) -> int:
     return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
 
 
-class ProductCalls(Calls):
-    """Calls of the product of two matrices, of rank 2, or of two vectors, of rank 1."""
+class ProductPlans:
+    """What is known of products, dtype by dtype, for a row of calls."""
 
-    code = product_call
-
-    def __init__(self, rank: int, record: Any) -> None:
-        super().__init__(2, record)
+    def __init__(self, calls: Calls, rank: int) -> None:
+        self._calls = calls
         self._rank = rank
         self._plans: dict[Any, Any] = {}
 
@@ -216,12 +223,12 @@ class ProductCalls(Calls):
         if plan is None:
             cost = (expected_cost if self._rank == 2 else reading_cost)(dtype, 1)
             plan = self._plans[dtype] = np.zeros(_WORDS, np.int64)
-            plan[_NEXT : _OF + 1] = int(self.words[PLANS]), id(kind)
+            plan[_NEXT : _OF + 1] = int(self._calls.words[PLANS]), id(kind)
             plan[_MOST : _COST + 1] = *limits, id(dtype), dtype.itemsize, int(1e6 * cost)
             plan[_RANK] = self._rank
             if objects.are_as_expected():
-                self.words[PLANS] = plan.ctypes.data
-            self.keep(dtype, kind)
+                self._calls.words[PLANS] = plan.ctypes.data
+            self._calls.keep(dtype, kind)
         for place, loop in enumerate(loops, _MATRICES):
             if loop.is_compiled():
                 plan[place] = loop.address
@@ -229,3 +236,13 @@ class ProductCalls(Calls):
         if threads.state[threads.WORKERS] and shared and plan[_COST]:
             share = shared_task(dtype) if self._rank == 2 else dot_task(dtype)
             plan[_REGION], plan[_TASK] = threads.region_address(), share
+
+
+class ProductCalls(Calls):
+    """Calls of the product of two matrices, of rank 2, or of two vectors, of rank 1."""
+
+    code = product_call
+
+    def __init__(self, rank: int, record: Any) -> None:
+        super().__init__(2, record)
+        self.plans = ProductPlans(self, rank)
