@@ -327,13 +327,15 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = LAN
     ``work`` is the number of elements visited, if that is not the largest operand's size; ``unit``
     is what lengths of chunks are multiples of, 1 for a loop that takes outer elements one by one.
     """
-    if deferring():
-        loop.ufunc(*operands)
-        return
     if work is None:
-        work = max(operand.size for operand in operands)
+        work = max([operand.size for operand in operands])
     outputs = operands[loop.inputs :]
-    if not is_worth(loop, work) or not operands[-1].size or not all(map(is_writable, outputs)):
+    if (
+        not is_worth(loop, work)
+        or deferring()
+        or not operands[-1].size
+        or not all(map(is_writable, outputs))
+    ):
         loop.ufunc(*operands)
         return
     if loop.expressions is not None and drive_adjacent(loop, operands):

@@ -87,10 +87,20 @@ def _rows(x: Any) -> Any:
 
 
 def _linear_x(g: Any, weight: Any) -> Any:
+    if g._array.ndim == 2:
+        return mm.function(g, weight)
     return g.unsqueeze(-1) * weight if weight.ndim == 1 else product(g, weight)
 
 
+def _linear_bias(g: Any, bias_shape: Any) -> Any:
+    if g._array.ndim == 2 and bias_shape == g._array.shape[1:]:
+        return g.sum(0)
+    return g.sum_to_size(bias_shape)
+
+
 def _linear_weight(g: Any, x: Any, weight_shape: Any) -> Any:
+    if g._array.ndim == 2:
+        return mm.function(g.t(), x)
     if len(weight_shape) == 1:
         return (g.unsqueeze(-1) * x).sum_to_size(weight_shape)
     return mm(_rows(g).t(), _rows(x)) if x.ndim > 1 else g.unsqueeze(1) * x
@@ -119,7 +129,7 @@ linear = LinearOp(
     {
         "x": _linear_x,
         "weight": _linear_weight,
-        "bias": lambda g, bias_shape: g.sum_to_size(bias_shape),
+        "bias": _linear_bias,
     },
     node=_linear_node,
     check=_check_linear,
