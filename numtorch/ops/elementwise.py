@@ -9,7 +9,7 @@ import numpy as np
 
 from numtorch_kernels import copying, layout, reduce
 from numtorch_kernels import symbols as s
-from numtorch_kernels.calls.backward import Gradients, make_plan
+from numtorch_kernels.calls.backward import Gradients, make_plan, note_launch
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.pointwise import PointwiseCalls
 from numtorch_kernels.costs import WORTH, element_cost
@@ -28,7 +28,6 @@ from .table import Op, Rule, check_shape_in_place
 Array = np.ndarray[Any, Any]
 _NUMBERS = (float, int)
 _LARGE = 1 << 15  # elements that do not fit the nearest cache
-_SMALL = 4096  # elements that two operands, whatever their shapes, broadcast to at most
 
 
 class Plan:
@@ -333,9 +332,10 @@ class PointwiseOp(Op):
         )
         fused = recipe.fused.get(key)
         if fused is None:
-            fused = recipe.fused[key] = self._fuse(node, g, values)
-            self._plan_backward(node, g, values, fused)
-        loop, casts, places = fused
+            loop, casts, places = self._fuse(node, g, values)
+            plan = self._plan_backward(node, g, values, loop, casts, places)
+            fused = recipe.fused[key] = loop, casts, places, plan
+        loop, casts, places, plan = fused
         results = [None] * len(node.likes)
         if loop is not None:
             arrays = [g._array]
@@ -344,6 +344,8 @@ class PointwiseOp(Op):
                     arrays.append(x._array if make is None else make(x))
             computed = launch(loop, arrays)
             computed = computed if computed.__class__ is tuple else (computed,)
+            if plan is not None:
+                note_launch(plan, loop)
         for position, place in places:
             shape, kind = node.likes[position]
             grad = g if place is None else wrap(computed[place], kind)
@@ -352,9 +354,10 @@ class PointwiseOp(Op):
             results[position] = grad
         return results
 
-    def _plan_backward(self, node: OpNode, g: Tensor, values: list[Any], fused: Any) -> None:
-        """Notes how compiled calls are to use a backward loop."""
-        loop, casts, places = fused
+    def _plan_backward(
+        self, node: OpNode, g: Tensor, values: list[Any], loop: Any, casts: Any, places: Any
+    ) -> Any:
+        """Notes how compiled calls are to use a backward loop; what it wrote, or None."""
         assert node.saved is not None
         kinds: list[tuple[str, Any]] = []
         for saved, x, make in zip(node.saved, values, casts, strict=True):
@@ -362,7 +365,7 @@ class PointwiseOp(Op):
                 kinds.append(("static", x))
             elif make is not None:
                 if self.constants:
-                    return  # a plan for all numbers would be followed for these too
+                    return None  # a plan for all numbers would be followed for these too
                 kinds.append(("number", x.__class__))
             elif isinstance(saved, Tensor):
                 kinds.append(("tensor", x.dtype))
@@ -370,12 +373,13 @@ class PointwiseOp(Op):
                 kinds.append(("saved", x.dtype.numpy))
         targets = {position: (place, node.likes[position][1]) for position, place in places}
         gradients = Gradients(loop, g.dtype, kinds, targets, len(node.likes))
-        limit = _SMALL if loop is None else int(WORTH / element_cost(loop))
+        limit = 0 if loop is None else int(WORTH / element_cost(loop))
         recipe = node.recipe
         plan = make_plan(gradients, recipe.plans or 0, limit, BY_NUMPY)
         if plan is not None:
             recipe.plans = plan.ctypes.data
             recipe.kept += [plan, gradients]
+        return plan
 
     def _fixed(self, x: Any) -> Any:
         """What a saved value that is no tensor contributes to the key of a backward loop."""

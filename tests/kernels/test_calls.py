@@ -213,6 +213,32 @@ def test_gradients_are_those_of_python() -> None:
         np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1 << 16, (1 << 19) + 3])
+def test_large_gradients_are_those_of_python(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads.set_num_threads(2)
+    a, b = (numtorch.rand(size, requires_grad=True) for _ in range(2))
+    kind = type(TABLE["mul"])
+    python, seen, found = kind.backward, [], []
+
+    def watched(op: Any, *rest: Any) -> Any:
+        seen.append(op.name)
+        return python(op, *rest)
+
+    monkeypatch.setattr(kind, "backward", watched)
+    for _ in range(5):
+        a.grad = b.grad = None
+        seen.clear()
+        ((a * b + 2.0).tanh() * (a > 0.5)).sum().backward()
+        found.append((a.grad.numpy().copy(), b.grad.numpy().copy()))  # blocks go back to the pool
+    slope = 1 - np.tanh((a * b + 2.0).detach().numpy().astype(np.float64)) ** 2
+    slope = np.where(a.detach().numpy() > 0.5, slope, 0)
+    np.testing.assert_allclose(found[0][1], slope * a.detach().numpy(), rtol=1e-4, atol=1e-6)
+    for grads in found[1:]:
+        np.testing.assert_array_equal(grads, found[0])
+    if threads.state[threads.WORKERS]:
+        assert seen == []
+
+
 def test_without_recording_nothing_is_recorded() -> None:
     x = vector(grad=True)
     x * x, x[1:]

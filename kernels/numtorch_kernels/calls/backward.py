@@ -1,4 +1,4 @@
-"""Backward of pointwise operations on small arrays, without Python.
+"""Backward of pointwise operations, without Python.
 
 Python computes the first gradients for each combination of kinds, and adds a plan; compiled code
 follows it where all arrays are as large as the incoming gradient, or of one element.
@@ -12,6 +12,8 @@ import numpy as np
 
 from .. import objects
 from ..build import Loop
+from ..costs import element_cost
+from ..drive import HEADER, LANES, expected_cost, template_of
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..objects import DATA, DESCRIPTION, NDIM, SHAPE, STRIDES
 from .callables import FUNCTION, GIVEN, OWN, PLANS, ROW, TABLE, Calls
@@ -34,13 +36,13 @@ from .holders import (
     integer_of,
     is_holder,
     list_items,
-    new_array,
     new_holder,
     new_list,
     read_array,
     release,
     tuple_items,
 )
+from .large import large_array, share, tasks_for
 from .numbers import NUMBER_KINDS, read_number
 from .recording import (
     LIKES,
@@ -55,8 +57,10 @@ from .recording import (
 )
 
 # Words of a plan: the kind of the incoming gradient and its items' size, the loop, how many values,
-# results and edges there are, below how many elements it holds;
-(_NEXT, _OF, _ITEM, _LOOP, _VALUES, _RESULTS, _EDGES, _LIMIT, _PARTS) = range(9)
+# results and edges there are, from how many elements on threads may share it; what launches need
+# to know of the loop, or 0; what an element costs and may take, in 1024ths of nanoseconds;
+(_NEXT, _OF, _ITEM, _LOOP, _VALUES, _RESULTS, _EDGES, _LIMIT, _TEMPLATE, _COST, _EXPECTED,
+ _PARTS) = range(12)  # fmt: skip
 # then of each value what it is, its kind or dtype (or the object itself), and its items' size
 # or what number it becomes;
 _TENSOR, _SAVED, _NUMBER, _STATIC = range(4)
@@ -126,13 +130,26 @@ def is_like(like, kind, array):
 
 
 @helper
-def results_of(t, plan, g, array, results):
-    """A list of the gradients of all edges; their arrays are written to the results."""
+def make_results(t, plan, array, total, results):
+    """Makes holders of the results, all like an array; says if it did, or MISS, or 0."""
     part = offset(plan, _PARTS + 4 * plan[_VALUES])
     for k in range(plan[_RESULTS]):
-        made = new_array(t, part[3 * k], array[NDIM] & 0xFFFFFFFF, array[SHAPE])
-        results[k] = new_holder(t, made, part[3 * k + 1])
-    goes = offset(part, 3 * plan[_RESULTS])
+        rank, size = array[NDIM] & 0xFFFFFFFF, total * part[3 * k + 2]
+        made = large_array(t, part[3 * k], rank, array[SHAPE], size)
+        if made > MISS:
+            made = new_holder(t, made, part[3 * k + 1])
+        results[k] = made
+        if made <= MISS:
+            for j in range(k):
+                release(results[j])
+            return made
+    return 2
+
+
+@helper
+def results_of(t, plan, g, results):
+    """A list of the gradients of all edges, given those that were computed."""
+    goes = offset(plan, _PARTS + 4 * plan[_VALUES] + 3 * plan[_RESULTS])
     gradients = new_list(plan[_EDGES])
     items = list_items(gradients)
     for k in range(plan[_EDGES]):
@@ -149,6 +166,24 @@ def results_of(t, plan, g, array, results):
 
 
 @helper
+def run_shared(t, plan, g, values, pointers, steps, total, tasks):
+    """Runs a plan's loop on so many threads; nobody lets go of its operands meanwhile."""
+    descriptor, count = words(), plan[_VALUES]
+    table = offset(descriptor, HEADER)
+    for k in range(1 + MOST + MOST):
+        table[2 * k], table[2 * k + 1] = pointers[k], steps[k]
+    hold(g)
+    for k in range(count):
+        hold(values[k])
+    template = int64_at(plan[_TEMPLATE])
+    done = share(t, template, descriptor, total, 1, tasks, LANES, plan[_EXPECTED] * total >> 10)
+    for k in range(count):
+        release(values[k])
+    release(g)
+    return done
+
+
+@helper
 def run_plan(t, n, plan, fields, g, frame):
     """The gradients of a node's edges, a new list; or MISS where the plan is for another case."""
     values, versions = list_items(fields[n[SAVED]]), list_items(fields[n[VERSIONS]])
@@ -158,7 +193,12 @@ def run_plan(t, n, plan, fields, g, frame):
     count, results, total = plan[_VALUES], plan[_RESULTS], 1
     for axis in range(array[NDIM] & 0xFFFFFFFF):
         total *= int64_at(array[SHAPE])[axis]
-    if total == 0 or total >= plan[_LIMIT]:
+    tasks = 0
+    if total >= plan[_LIMIT] and plan[_LOOP] != 0:
+        tasks = tasks_for(t, plan[_COST] * total >> 10)
+        if tasks == 0 or plan[_TEMPLATE] == 0:
+            return MISS
+    if total == 0:
         return MISS
     pointers, steps = offset(frame, OPERAND), offset(frame, OPERAND + 3 * MOST)
     spots, made = offset(frame, OPERAND + 6 * MOST), offset(frame, OPERAND + 8 * MOST)
@@ -179,14 +219,23 @@ def run_plan(t, n, plan, fields, g, frame):
     for k in range(plan[_EDGES]):
         if goes[2 * k] != _NO_RESULT and not is_like(likes[k], goes[2 * k + 1], array):
             return MISS
-    gradients = results_of(t, plan, g, array, made)
+    status = make_results(t, plan, array, total, made)
+    if status <= MISS:
+        return status
     for k in range(results):
         pointers[inputs + k] = array_of(t, made[k])[DATA]
         steps[inputs + k] = part[3 * k + 2]
     frame[0] = total
-    if plan[_LOOP] != 0:
+    done = True
+    if plan[_LOOP] != 0 and tasks == 0:
         call_loop(plan[_LOOP], pointers, frame, steps)
-    return gradients
+    elif plan[_LOOP] != 0:
+        done = run_shared(t, plan, g, values, pointers, steps, total, tasks)
+    if not done:
+        for k in range(results):
+            release(made[k])
+        return 0
+    return results_of(t, plan, g, made)
 
 
 @helper
@@ -246,6 +295,16 @@ class Gradients(NamedTuple):
 _WHAT = {"tensor": _TENSOR, "saved": _SAVED, "number": _NUMBER, "static": _STATIC}
 
 
+def _launch_words(loop: Loop) -> list[int]:
+    return [template_of(loop), int(1024 * element_cost(loop)), int(1024 * expected_cost(loop))]
+
+
+def note_launch(plan: Any, loop: Loop) -> None:
+    """Notes what launches need to know of a plan's loop, once it was launched."""
+    if not plan[_TEMPLATE]:
+        plan[_TEMPLATE] = template_of(loop)
+
+
 def make_plan(gradients: Gradients, following: int, limit: int, kinds: dict[Any, Any]) -> Any:
     """The words of a plan, before that at ``following``; None where that cannot be.
 
@@ -259,6 +318,7 @@ def make_plan(gradients: Gradients, following: int, limit: int, kinds: dict[Any,
         return None
     made = [following, id(gradients.kind), gradients.kind.itemsize]
     made += [0 if loop is None else loop.address, len(values), len(results), gradients.edges, limit]
+    made += [0, 0, 0] if loop is None else _launch_words(loop)
     operands = iter(dtypes[1:inputs])
     for what, kind in values:
         size = 0
