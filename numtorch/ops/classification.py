@@ -63,17 +63,17 @@ def _along(x: Any, dim: int) -> Any:
 _softmax = op(
     _by_rows(norm.softmax, "softmax"),
     node="SoftmaxBackward0",
-    x=lambda g, y, dim: _softmax_backward(g, y, dim=dim),
+    x=lambda g, y, dim: _softmax_backward(g, y, dim),
 )
 _log_softmax = op(
     _by_rows(norm.log_softmax, "log_softmax"),
     node="LogSoftmaxBackward0",
-    x=lambda g, y, dim: _log_softmax_backward(g, y, dim=dim),
+    x=lambda g, y, dim: _log_softmax_backward(g, y, dim),
 )
 _softmax_backward: Op = op(
     _backward_by_rows(norm.softmax_backward),
     node="SoftmaxBackwardDataBackward0",
-    grad=lambda g, output, dim: _softmax_backward(g, output, dim=dim),
+    grad=lambda g, output, dim: _softmax_backward(g, output, dim),
     output=lambda g, grad, output, dim: (
         g * (grad - _along(grad * output, dim)) - grad * _along(g * output, dim)
     ),
@@ -99,12 +99,12 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     >>> torch.softmax(torch.zeros(4), 0)
     tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    return _softmax(_converted(input, dtype, "softmax"), dim)
+    return _softmax.function(_converted(input, dtype, "softmax"), dim)
 
 
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """The logarithm of :func:`softmax`, computed without overflow or loss of small values."""
-    return _log_softmax(_converted(input, dtype, "log_softmax"), dim)
+    return _log_softmax.function(_converted(input, dtype, "log_softmax"), dim)
 
 
 # ---------------------------------------------------------------------- losses of classes
