@@ -13,6 +13,7 @@ import numpy as np
 from numtorch_kernels.build import Loop
 from numtorch_kernels.deferral import settled
 from numtorch_kernels.expression import Expr, cast, symbol
+from numtorch_kernels.layout import native
 from numtorch_kernels.meanings import MEANINGS, Arithmetic
 from numtorch_kernels.pointwise import loop_of, run
 from numtorch_kernels.scalarize import Body, ScalarFunction
@@ -124,8 +125,8 @@ class Kernel:
 
     def _plan(self, values: tuple[Any, ...]) -> tuple[Loop, list[np.dtype[Any]]]:
         """The loop for ndarrays and numbers, and the dtypes that it reads them in."""
-        compute = np.result_type(*values).newbyteorder("=")
-        dtypes = [x.dtype.newbyteorder("=") if isinstance(x, _ARRAYS) else compute for x in values]
+        compute = native(np.result_type(*values))
+        dtypes = [native(x.dtype) if isinstance(x, _ARRAYS) else compute for x in values]
         for dtype in (compute, *dtypes):
             if dtype not in _DTYPES:
                 raise TypeError(f"{self.__name__}(): arrays of dtype {dtype} are not supported")

@@ -142,6 +142,11 @@ def _relation(shape: Shape, steps: Sequence[Sequence[int]], one: int, other: int
     return 0
 
 
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in this machine's order of bytes: the object that NumPy itself has of it."""
+    return np.dtype(dtype.type)
+
+
 def data_address(array: Array) -> int:
     """Where an array's first element is; without the objects that its ``ctypes`` makes."""
     address: int = array.__array_interface__["data"][0]
@@ -157,6 +162,6 @@ def aligned(array: Array) -> Array:
         if array.dtype.isnative:
             return array
         settle()
-        return array.astype(array.dtype.newbyteorder("="))
+        return array.astype(native(array.dtype))
     settle()
-    return np.array(array, dtype=array.dtype.newbyteorder("="))
+    return np.array(array, dtype=native(array.dtype))

@@ -15,7 +15,7 @@ from .costs import is_costly
 from .deferral import deferring
 from .drive import drive, drive_adjacent, drive_strided, is_worth, is_writable
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
-from .layout import SHORT, aligned, data_address, result, with_long_rows
+from .layout import SHORT, aligned, data_address, native, result, with_long_rows
 
 Array = np.ndarray[Any, Any]
 Dtypes = tuple[np.dtype[Any], ...]
@@ -209,7 +209,7 @@ class Pointwise:
         key = (inputs, compute, outputs)
         loop = self.loops.get(key)
         if loop is None:
-            inputs = tuple(dtype.newbyteorder("=") for dtype in inputs)
+            inputs = tuple(map(native, inputs))
             operands = [symbol(i, dtype) for i, dtype in enumerate(inputs)]
             if compute is not None:
                 operands = [cast(x, compute) for x in operands]
@@ -217,8 +217,7 @@ class Pointwise:
             values = value if isinstance(value, tuple) else (value,)
             if outputs is not None:
                 values = tuple(
-                    cast(v, dtype.newbyteorder("="))
-                    for v, dtype in zip(values, outputs, strict=True)
+                    cast(v, native(dtype)) for v, dtype in zip(values, outputs, strict=True)
                 )
             loop = self.loops[key] = loop_of(values, inputs)
         return loop

@@ -28,8 +28,9 @@ from .target import OPTIONS
 
 Array = np.ndarray[Any, Any]
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 4e-3, 1.0  # seconds without launches; a failed one costs 8 ms
+SHORTEST_PAUSE, LONGEST_PAUSE = 4e-3, 0.25  # seconds without launches; a failed one costs 8 ms
 TIME_SLICE = 2e-3  # seconds: less than the system lets another process run for
+DELAY, MOST_DELAYED = 2e-4, 4  # seconds: more than a thread takes to wake; how often in a row
 
 
 class _State:
@@ -107,10 +108,10 @@ def _region() -> Callable[[int, int, int], None]:
     return ctypes.CFUNCTYPE(None, word, word, word)(region_address())
 
 
-WORKERS, UNTIL = range(2)
-state = np.zeros(2, np.int64)
-"""For compiled code: how many threads it may use (0: Python has to say), and that there are to be
-no launches before a time of the monotonic clock, in nanoseconds."""
+WORKERS, UNTIL, DELAYED = range(3)
+state = np.zeros(3, np.int64)
+"""For compiled code: how many threads it may use (0: Python has to say); that there are to be no
+launches before a time of the monotonic clock, in nanoseconds; how many of the last were delayed."""
 
 
 def _publish() -> None:
@@ -137,8 +138,13 @@ class _Backoff:
 
 
 def judge(started: float, expected: float) -> None:
-    """Backs off from launches if one, begun at a time, took far longer than expected; seconds."""
-    if perf_counter() - started > 3 * expected + TIME_SLICE:
+    """Backs off from launches if one, begun at a time, took far longer than expected; seconds.
+
+    Or if it is one of several in a row that took longer than they should.
+    """
+    taken = perf_counter() - started
+    state[DELAYED] = state[DELAYED] + 1 if taken > 3 * expected + DELAY else 0
+    if taken > 3 * expected + TIME_SLICE or state[DELAYED] >= MOST_DELAYED:
         back_off()
 
 
@@ -148,7 +154,7 @@ def back_off() -> None:
     relapse = now < _Backoff.until + _Backoff.pause
     _Backoff.pause = min(2 * _Backoff.pause, LONGEST_PAUSE) if relapse else SHORTEST_PAUSE
     _Backoff.until = now + _Backoff.pause
-    state[UNTIL] = int(1e9 * _Backoff.until)
+    state[UNTIL], state[DELAYED] = int(1e9 * _Backoff.until), 0
 
 
 def may_enter() -> bool:

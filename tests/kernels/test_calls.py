@@ -14,6 +14,7 @@ import pytest
 import numtorch
 from numtorch import Tensor
 from numtorch.ops.table import TABLE
+from numtorch.tensor import wrap
 from numtorch_kernels import memory, threads
 from numtorch_kernels.calls import callables, pythontypes
 
@@ -513,6 +514,20 @@ def test_linear_maps_have_the_bits_of_pythons(shape: tuple[int, ...], dtype: str
                 result = TABLE["linear"].function(*operands)
                 assert result.shape == expected.shape
                 np.testing.assert_array_equal(result.numpy(), expected.numpy())
+
+
+def test_equal_dtypes_need_not_be_the_same_object() -> None:
+    dtype = np.dtype(np.float32).newbyteorder("=")
+    assert dtype is not np.dtype(np.float32)
+    x, y = (wrap(np.random.rand(4, 4).astype(dtype), numtorch.float32) for _ in range(2))
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("bmm", (x[None], y[None])), ("linear", (x, y)), ("cat", ([x, y],)), ("stack", ([x, y],)),
+        ("mm", (x, y)), ("dot", (x[0], y[1])), ("argmax", (x, 1)), ("sum", (x, 0)), ("add", (x, y)),
+    ]  # fmt: skip
+    for name, arguments in calls:
+        expected = in_python(name)(*arguments).numpy()
+        for _ in range(3):
+            np.testing.assert_array_equal(TABLE[name].method(*arguments).numpy(), expected)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (2, 3, 7)])

@@ -21,7 +21,7 @@ from .holders import (
     call_python,
     hold,
     is_holder,
-    known_kind,
+    item_size,
     needs_gradients,
     new_holder,
     release,
@@ -63,7 +63,7 @@ def write_steps(x, y, rank, m, k, n, item, dims, steps, outer):
 def multiply_batches(row, t, x, y, rank, batch, m, k, n, target, tasks):
     """Writes the products, on one thread if that is all that is wanted; says if all went well."""
     a, b, frame, outer = array_of(t, x), array_of(t, y), words(), words()
-    item = known_kind(t, a[DESCRIPTION])[1]
+    item = item_size(t, row[_OF])
     if tasks == 0:
         pointers, dims, steps = frame, offset(frame, 3), offset(frame, 7)
         write_steps(a, b, rank, m, k, n, item, offset(dims, 1), offset(steps, 3), steps)
@@ -117,7 +117,7 @@ def product(row, t, arguments):
         tasks = tasks_for(t, row[_COST] * (work * batch) // 1_000_000)
         if tasks == 0 or batch < 4 * tasks or row[_TEMPLATE] == 0:
             return _UNKNOWN if row[_TEMPLATE] == 0 else MISS
-    size = batch * m * n * known_kind(t, a[DESCRIPTION])[1]
+    size = batch * m * n * item_size(t, row[_OF])
     array = large_array(t, a[DESCRIPTION], rank, address_of(frame), size)
     if array <= MISS:
         return array

@@ -42,7 +42,7 @@ from .holders import (
     call_python,
     hold,
     is_holder,
-    known_kind,
+    kind_of_dtype,
     list_items,
     needs_gradients,
     new_holder,
@@ -147,7 +147,7 @@ def holder_of(t, array):
     """A new holder of what a function gave; MISS if that is no array of a known kind."""
     if int64_at(array)[TYPE] != t[NDARRAY]:
         return MISS
-    kind = known_kind(t, offset(int64_at(array), HEAD)[DESCRIPTION])[0]
+    kind = kind_of_dtype(t, offset(int64_at(array), HEAD)[DESCRIPTION])
     return new_holder(t, array, kind) if kind != 0 else MISS
 
 

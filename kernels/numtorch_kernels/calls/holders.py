@@ -248,12 +248,21 @@ def new_array(t, description, rank, sizes):
 
 
 @helper
-def known_kind(t, description):
-    """Words with the kind and the item size of a dtype; 0 and 0 for one that is not known."""
+def kind_of_dtype(t, description):
+    """The kind of arrays of a dtype, 0 if that object is not known; others may be equal to it."""
     place = KINDS
     while t[place] != 0 and t[place] != description:
         place += _KIND_WORDS
-    return offset(t, place + 1)
+    return t[place + 1]
+
+
+@helper
+def item_size(t, kind):
+    """The bytes of an element of a kind."""
+    place = KINDS
+    while t[place + 1] != kind:
+        place += _KIND_WORDS
+    return t[place + 2]
 
 
 @helper

@@ -25,7 +25,7 @@ from .holders import (
     call_python,
     integer_of,
     is_holder,
-    known_kind,
+    item_size,
     needs_gradients,
     new_array,
     new_holder,
@@ -122,7 +122,7 @@ def join(row, t, arguments, given):
     made = new_array(t, array[DESCRIPTION], rank + stacks, address_of(sizes))
     if made == 0:
         return 0
-    inner = after * known_kind(t, array[DESCRIPTION])[1]
+    inner = after * item_size(t, int64_at(items[0])[t[KIND]])
     target = offset(int64_at(made), HEAD)[DATA]
     copy_parts(parts, count, before, inner, total * inner, target)
     return new_holder(t, made, int64_at(items[0])[t[KIND]])

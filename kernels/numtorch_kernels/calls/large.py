@@ -31,7 +31,7 @@ from .holders import (
 _OWNED = 0x501  # NumPy's flags: without gaps, aligned, writable
 _CLOCK = 1  # CLOCK_MONOTONIC, which time.perf_counter reads
 _SECOND = 1_000_000_000
-TIME_SLICE = int(threads.TIME_SLICE * _SECOND)
+TIME_SLICE, DELAY = int(threads.TIME_SLICE * _SECOND), int(threads.DELAY * _SECOND)
 
 save_thread = c_function("PyEval_SaveThread", 0)
 restore_thread = c_function("PyEval_RestoreThread", 1)
@@ -81,8 +81,8 @@ def enter(t, region, task, descriptor, tasks, expected):
     """Runs a task on so many threads, without Python's lock; says if all went well.
 
     The work should take so many nanoseconds of one thread; if it takes far longer, it waited for
-    a core, and there are no launches for a while. A single task is no launch: OpenMP's barrier
-    waits for all threads, with or without work.
+    a core, and there are no launches for a while, as :func:`threads.judge` has it. A single task is
+    no launch: OpenMP's barrier waits for all threads, with or without work.
     """
     thread = save_thread()
     started = now(t)
@@ -92,7 +92,10 @@ def enter(t, region, task, descriptor, tasks, expected):
         call_region(region, task, address_of(descriptor), tasks)
     taken = now(t) - started
     restore_thread(thread)
-    if tasks == 1 or taken <= 3 * expected // tasks + TIME_SLICE:
+    state, late = int64_at(t[THREADS]), taken - 3 * expected // tasks
+    if tasks > 1:
+        state[threads.DELAYED] = state[threads.DELAYED] + 1 if late > DELAY else 0
+    if tasks == 1 or (late <= TIME_SLICE and state[threads.DELAYED] < threads.MOST_DELAYED):
         return True
     frame = words()
     done = call_python(t[BACK_OFF], address_of(frame), 0, 0)

@@ -17,7 +17,7 @@ from .holders import (
     array_of,
     call_python,
     is_holder,
-    known_kind,
+    item_size,
     needs_gradients,
     new_holder,
     release,
@@ -112,7 +112,7 @@ def linear(row, t, arguments, given):
     if added == MISS or int64_at(own[SHAPE])[1] != k or m * k * n == 0:
         return MISS
     description = array_of(t, x)[DESCRIPTION]
-    plan, item = int64_at(place), known_kind(t, description)[1]
+    plan, item = int64_at(place), item_size(t, kind)
     tasks = threads_for(t, plan, a, b, m, k, n)
     if tasks < 0:
         return _UNKNOWN

@@ -158,7 +158,7 @@ def share_rows(t, template, x, step, inner, n, count, scale, unused, target, ite
     table = offset(frame, HEADER + 2)
     table[0], table[1], table[2], table[3] = x, step, unused, 0
     table[4], table[5], table[6], table[7] = scale, 0, target, item
-    return share(t, int64_at(template), frame, count, 1, tasks, 1, n * count)
+    return share(t, int64_at(template), frame, count, 1, tasks, 1, n * count // 4)
 
 
 @helper
