@@ -45,6 +45,17 @@ class Result:
         return eager is not None and compiled is not None and eager != compiled
 
 
+def joined(runs: Sequence[Sequence[Result]]) -> list[Result]:
+    """The results of several runs as one, which has the turns of all."""
+    results = list(runs[0])
+    for others in runs[1:]:
+        for result, other in zip(results, others, strict=True):
+            result.errors |= other.errors
+            for variant, times in other.times.items():
+                result.times.setdefault(variant, []).extend(times)
+    return results
+
+
 def agree(one: Sequence[float], other: Sequence[float]) -> bool:
     """Tell whether two digests are of the same answer: a mean is as exact as its numbers are."""
     return len(one) == len(other) and all(
