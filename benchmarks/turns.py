@@ -12,10 +12,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from report import Result
 from rows import Row, library_of
+
+REST = (
+    0.03  # seconds before a turn: the threads of the last one's OpenMP go on waiting for some ms,
+)
+# on the core that the next one wants
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
@@ -103,6 +109,7 @@ def measure(row: Row, workers: dict[str, Worker], turns: int, seconds: float) ->
     for _ in range(turns):
         for variant in result.answers:
             if variant not in result.errors:
+                sleep(REST)
                 result.times.setdefault(variant, []).append(ask(variant, "time", seconds=seconds))
     for variant in result.errors:
         result.times.pop(variant, None)

@@ -409,6 +409,17 @@ def test_large_calls_share_memory_and_work_as_python_does() -> None:
     assert (x + x).data_ptr() + 40 != part.data_ptr()  # a view keeps the block
 
 
+def test_plans_know_loops_that_were_launched_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads.set_num_threads(2)
+    x = numtorch.rand(1 << 18)
+    x - x, x - x, x - 0.125, x - 0.125
+    if not threads.state[threads.WORKERS]:
+        pytest.skip("compiled calls use no threads on this system")
+    seen = _count_of_python(monkeypatch)
+    x - 0.125
+    assert seen == []
+
+
 def test_a_large_call_that_has_to_wait_has_launches_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     threads.set_num_threads(2)
     x = numtorch.rand(1 << 18)

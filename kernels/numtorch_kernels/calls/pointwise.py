@@ -425,6 +425,7 @@ class PointwiseCalls(Calls):
         self.words[PLANS] = plan.ctypes.data
         self.keep(plan, operands, loop, kind)
         self._loops.append((plan, loop))
+        self._launched = -1  # the loop may have been, before there was this plan
 
     def learn_launches(self) -> None:
         """Notes what launches on several threads need to know, of loops that were launched."""
