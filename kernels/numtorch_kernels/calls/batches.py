@@ -17,6 +17,7 @@ from .holders import (
     HEAD,
     KIND,
     MISS,
+    UNKNOWN,
     array_of,
     call_python,
     hold,
@@ -34,8 +35,6 @@ _OF, _LOOP, _TEMPLATE, _COST = range(FIRST_FREE, FIRST_FREE + 4)
 
 _SERIAL, _, _MOST = LIMITS  # multiply-adds
 _MOST_DIMENSIONS = 8
-
-_UNKNOWN = 2  # what is given where Python has to do the work, so as to note the loop
 
 
 @helper
@@ -86,7 +85,7 @@ def multiply_batches(row, t, x, y, rank, batch, m, k, n, target, tasks):
 
 @helper
 def product(row, t, arguments):
-    """The result of a call, a new reference; 0 after an error; or MISS or _UNKNOWN."""
+    """The result of a call, a new reference; 0 after an error; or MISS or UNKNOWN."""
     x, y = arguments[0], arguments[1]
     if not is_holder(t, x) or not is_holder(t, y):
         return MISS
@@ -95,7 +94,7 @@ def product(row, t, arguments):
     if rank < 3 or rank > _MOST_DIMENSIONS or b[NDIM] & 0xFFFFFFFF != rank:
         return MISS
     if kind == 0 or int64_at(x)[t[KIND]] != kind or int64_at(y)[t[KIND]] != kind:
-        return _UNKNOWN
+        return UNKNOWN
     frame = words()
     left, right = int64_at(a[SHAPE]), int64_at(b[SHAPE])
     batch, m, k, n = 1, left[rank - 2], left[rank - 1], right[rank - 1]
@@ -116,7 +115,7 @@ def product(row, t, arguments):
     if work * batch >= _SERIAL:
         tasks = tasks_for(t, row[_COST] * (work * batch) // 1_000_000)
         if tasks == 0 or batch < 4 * tasks or row[_TEMPLATE] == 0:
-            return _UNKNOWN if row[_TEMPLATE] == 0 else MISS
+            return UNKNOWN if row[_TEMPLATE] == 0 else MISS
     size = batch * m * n * item_size(t, row[_OF])
     array = large_array(t, a[DESCRIPTION], rank, address_of(frame), size)
     if array <= MISS:
@@ -144,7 +143,7 @@ def batches_call(entry: int, arguments: int, count: int, names: int) -> int:
         result = product(row, t, int64_at(arguments))
         if result == MISS:
             result = compute_result(row, t, int64_at(arguments), 2)
-        if result > _UNKNOWN or result == 0:
+        if result > UNKNOWN or result == 0:
             return result
     return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
 

@@ -31,7 +31,8 @@ Array = np.ndarray[Any, Any]
 HEAD = objects.OBJECT_HEAD // 8  # words before an object's own
 TYPE = HEAD - 1  # the word with an object's type
 NO_FLAG, FALSE_FLAG, TRUE_FLAG = range(3)
-MISS = 1  # what compiled code gives where the Python function is to be called
+MISS = 1  # what compiled code gives where the Python function is to be called,
+UNKNOWN = 2  # and that where it has to be, as it notes what compiled code does not know yet
 
 # Words that are known of an operand: where its first element is, dimensions, sizes, elements.
 AT, RANK, SIZES, COUNT = range(4)

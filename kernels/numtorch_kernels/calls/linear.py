@@ -14,6 +14,7 @@ from .holders import (
     KIND,
     MISS,
     NONE,
+    UNKNOWN,
     array_of,
     call_python,
     is_holder,
@@ -26,8 +27,6 @@ from .large import large_array
 from .product import ProductPlans, multiply, multiply_together, threads_for
 
 _MOST_DIMENSIONS = 8
-
-_UNKNOWN = 2  # what is given where Python has to do the work, so as to note the loops
 
 
 @helper
@@ -93,7 +92,7 @@ def bias_address(t, bias, kind, n):
 
 @helper
 def linear(row, t, arguments, given):
-    """The result of a call, a new reference; 0 after an error; or MISS or _UNKNOWN."""
+    """The result of a call, a new reference; 0 after an error; or MISS or UNKNOWN."""
     x, weight = arguments[0], arguments[1]
     bias = arguments[2] if given == 3 else t[NONE]
     if not is_holder(t, x):
@@ -108,14 +107,14 @@ def linear(row, t, arguments, given):
     steps[0], steps[1] = int64_at(own[STRIDES])[1], int64_at(own[STRIDES])[0]
     added = bias_address(t, bias, kind, n)
     if place == 0:
-        return _UNKNOWN
+        return UNKNOWN
     if added == MISS or int64_at(own[SHAPE])[1] != k or m * k * n == 0:
         return MISS
     description = array_of(t, x)[DESCRIPTION]
     plan, item = int64_at(place), item_size(t, kind)
     tasks = threads_for(t, plan, a, b, m, k, n)
     if tasks < 0:
-        return _UNKNOWN
+        return UNKNOWN
     sizes[rank - 1] = n
     array = large_array(t, description, rank, address_of(sizes), m * n * item)
     if array <= MISS:
@@ -132,7 +131,7 @@ def linear(row, t, arguments, given):
             add_to_rows(target, added, m, n, item)
     if not done:
         release(result)
-        return 0 if tasks > 0 else _UNKNOWN
+        return 0 if tasks > 0 else UNKNOWN
     needs = 0
     for position in range(given):
         operand = arguments[position]
@@ -150,7 +149,7 @@ def linear_call(entry: int, arguments: int, count: int, names: int) -> int:
         result = linear(row, t, values, given)
         if result == MISS:
             result = compute_result(row, t, values, given)
-        if result > _UNKNOWN or result == 0:
+        if result > UNKNOWN or result == 0:
             return result
     return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
 
