@@ -25,6 +25,7 @@ from .reduction import SHORT, bound, is_adjacent, last_axis
 Array = np.ndarray[Any, Any]
 
 CHUNK = 8192  # elements of a long flat array that one row takes
+FEW = 1 << 12  # elements in one row below which one loop is quicker than two vectorised ones
 
 
 @helper
@@ -112,7 +113,7 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
 def _flat(wins: Callable[..., Any], x: Array) -> Array:
     """The position, in C order, of the winner of all elements."""
     row = x if x.ndim == 1 else flat(x)
-    if row.size < SHORT:
+    if row.size < FEW:
         return np.asarray(columns_loop(wins, x.dtype).ufunc(row)[1])
     whole = row.size // CHUNK * CHUNK
     if row.size < GRAIN:

@@ -81,6 +81,8 @@ CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("argmin", (numtorch.arange(24).reshape(2, 3, 4) % 5, -2)),
     ("argmin", (numtorch.arange(4000.0).reshape(400, 10), 1)),
     ("argmax", (numtorch.tensor(3.0),)),
+    ("argmax", ((numtorch.arange(9000.0) * 0.37).sin(),)),
+    ("argmin", ((numtorch.arange(40_000.0) * 0.37).sin(),)),
     ("cat", ([matrix(), matrix()[:2]],)),
     ("cat", ((matrix(), matrix()[:, :1].contiguous()), -1)),
     ("cat", ([matrix()[:, :3], matrix().t()[:, :3]], 0)),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import objects
+from ..argreduce import FEW
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..objects import DATA
@@ -35,7 +36,7 @@ _NEXT, _OF, _LOOP, _DESCRIPTION, _RESULT, _ITEM = range(6)
 
 _WINNERS, _MOST_WINNERS = 64, 300  # words of the frame for the winners themselves
 _POSITION = 8  # bytes
-_MOST_ALONG = 2048  # elements in rows; for more Python's quicker way pays
+_MOST_ALONG = 2048  # elements in several rows; for more Python's quicker way pays
 
 
 @helper
@@ -43,7 +44,7 @@ def write_positions(plan, operand, axis, target, frame):
     """Writes where the winners along an axis are, or of all elements; says if that can be done."""
     split_sizes(operand, axis, frame)
     before, n, after = frame[0], frame[1], frame[2]
-    if is_along(operand, axis, n, after) and operand[COUNT] >= _MOST_ALONG:
+    if n >= FEW or (before > 1 and is_along(operand, axis, n, after) and before * n >= _MOST_ALONG):
         return False
     pointers, dims, steps = frame, offset(frame, 3), offset(frame, 5)
     item, times = plan[_ITEM], before
