@@ -240,9 +240,8 @@ def reduce_call(row, t, arguments, given):
     if result == 0:
         return 0
     target = offset(int64_at(array), HEAD)[DATA]
-    if operand[COUNT] < MOST:
-        done = reduce_axis(plan, operand, axis, target, frame)
-    else:
+    done = operand[COUNT] < MOST and reduce_axis(plan, operand, axis, target, frame)
+    if not done:
         kept = int64_at(x)[t[ARRAY]]  # others may run meanwhile
         hold(kept)
         done = reduce_large(t, plan, operand, axis, target, frame)
