@@ -20,10 +20,10 @@ from .holders import (
     UNKNOWN,
     array_of,
     call_python,
+    gradient_bits,
     hold,
     is_holder,
     item_size,
-    needs_gradients,
     new_holder,
     release,
 )
@@ -127,12 +127,7 @@ def product(row, t, arguments):
     if not multiply_batches(row, t, x, y, rank, batch, m, k, n, target, tasks):
         release(result)
         return 0
-    needs = 0
-    if needs_gradients(t, x):
-        needs = 1
-    if needs_gradients(t, y):
-        needs |= 2
-    return recorded(row, t, arguments, 2, needs, result, frame)
+    return recorded(row, t, arguments, 2, gradient_bits(t, arguments, 2), result, frame)
 
 
 def batches_call(entry: int, arguments: int, count: int, names: int) -> int:

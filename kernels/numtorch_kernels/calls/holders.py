@@ -215,6 +215,16 @@ def needs_gradients(t, x):
 
 
 @helper
+def gradient_bits(t, operands, count):
+    """Which of so many holders, or None, need gradients: a bit each."""
+    bits = 0
+    for k in range(count):
+        if operands[k] != t[NONE] and needs_gradients(t, operands[k]):
+            bits |= 1 << k
+    return bits
+
+
+@helper
 def flag_of_mode(t, name):
     """Whether a mode of this thread is on: one of the flags; NO_FLAG after an error."""
     value = attribute_of(t[MODE], t[name])

@@ -17,9 +17,9 @@ from .holders import (
     UNKNOWN,
     array_of,
     call_python,
+    gradient_bits,
     is_holder,
     item_size,
-    needs_gradients,
     new_holder,
     release,
 )
@@ -132,12 +132,7 @@ def linear(row, t, arguments, given):
     if not done:
         release(result)
         return 0 if tasks > 0 else UNKNOWN
-    needs = 0
-    for position in range(given):
-        operand = arguments[position]
-        if operand != t[NONE] and needs_gradients(t, operand):
-            needs |= 1 << position
-    return recorded(row, t, arguments, given, needs, result, frame)
+    return recorded(row, t, arguments, given, gradient_bits(t, arguments, given), result, frame)
 
 
 def linear_call(entry: int, arguments: int, count: int, names: int) -> int:

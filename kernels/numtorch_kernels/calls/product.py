@@ -20,9 +20,9 @@ from .holders import (
     MISS,
     array_of,
     call_python,
+    gradient_bits,
     hold,
     is_holder,
-    needs_gradients,
     new_holder,
     release,
 )
@@ -187,11 +187,7 @@ def product(row, t, arguments):
     if not done:
         release(result)
         return MISS if tasks == 0 else 0
-    bits = 0
-    if needs_gradients(t, x):
-        bits = 1
-    if needs_gradients(t, y):
-        bits |= 2
+    bits = gradient_bits(t, arguments, 2)
     if bits == 0:
         return result
     recipe = address_of(offset(plan, _RECIPES + bits - 1))
