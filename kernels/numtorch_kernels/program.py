@@ -108,7 +108,7 @@ class Program:
 
     def compile(self) -> None:
         """Fills in the addresses of all loops, which compiles those that are new."""
-        for code in (*(loop.code for _, loop in self._loops), _SHARE, _RUN):
+        for code in (_SHARE, _RUN, *(loop.code for _, loop in self._loops)):
             code.begin()
         for place, loop in self._loops:
             self.words[place] = loop.address

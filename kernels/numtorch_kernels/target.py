@@ -9,7 +9,7 @@ of its callers; here functions are text until a kernel is whole, and LLVM sees i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from importlib import import_module
 from itertools import count
@@ -23,6 +23,7 @@ from numba.core import (
     externals,
     target_extension,
     typed_passes,
+    types,
     typing,
     untyped_passes,
 )
@@ -36,6 +37,7 @@ from numba.core.fastmathpass import rewrite_module
 from numba.core.funcdesc import PythonFunctionDescriptor
 from numba.core.intrinsics import fix_divmod
 from numba.core.lowering import Lower
+from numba.core.typing import mathdecl
 
 NAME = "numtorch"  # of the target, for Numba
 
@@ -268,6 +270,54 @@ def _interleaving(module: ir.Module) -> ir.MDValue:
     return loop
 
 
+class _Typing(typing.Context):  # type: ignore[misc]
+    """What types the operations on numbers, pointers, tuples and ranges have."""
+
+    def __init__(self) -> None:
+        self._signatures: dict[Any, tuple[types.Type, typing.Signature]] = {}
+        super().__init__()
+
+    def load_additional_registries(self) -> None:
+        """Called by Numba before each compilation; arrays and the like only take time to refuse."""
+        self.install_registry(mathdecl.registry)
+
+    def resolve_function_type(
+        self, function: types.Type, arguments: Sequence[types.Type], named: dict[str, types.Type]
+    ) -> typing.Signature | None:
+        """What a call gives; Numba asks again and again, and of many implementations."""
+        find = super().resolve_function_type
+        if not isinstance(function, types.BaseFunction):
+            return find(function, arguments, named)
+        # equal functions will not do: each keeps what it found
+        key = (id(function), tuple(arguments), *named.items())
+        if key not in self._signatures:
+            signature = find(function, arguments, named)
+            if signature is None:
+                return None
+            self._signatures[key] = function, signature  # whose id stays its own
+        return self._signatures[key][1]
+
+
+def _layout(kind: ir.Type, pointer: int) -> tuple[int, int]:
+    """The size and alignment of a type in bytes; 0 for those that are not known here."""
+    if isinstance(kind, ir.PointerType):
+        return pointer, pointer
+    if isinstance(kind, ir.FloatType | ir.DoubleType):
+        return (4, 4) if isinstance(kind, ir.FloatType) else (8, 8)
+    if isinstance(kind, ir.IntType) and kind.width <= 64:
+        size = max(1, 1 << (kind.width - 1).bit_length() >> 3)
+        return size, size
+    if isinstance(kind, ir.LiteralStructType) and not kind.packed:
+        end, widest = 0, 1
+        for size, alignment in (_layout(each, pointer) for each in kind.elements):
+            if not size:
+                return 0, 0
+            end = -(-end // alignment) * alignment + size
+            widest = max(widest, alignment)
+        return -(-end // widest) * widest, widest
+    return 0, 0
+
+
 class _Context(cpu.CPUContext):  # type: ignore[misc]
     """What LLVM code the operations on numbers, pointers, tuples and ranges become."""
 
@@ -275,7 +325,6 @@ class _Context(cpu.CPUContext):  # type: ignore[misc]
         """Called by Numba when it makes the context."""
         self.is32bit = self.address_size == 32
         self._internal_codegen = codegen()
-        self._sizes: dict[str, int] = {}
         externals.c_math_functions.install(self)
 
     def load_additional_registries(self) -> None:
@@ -286,11 +335,8 @@ class _Context(cpu.CPUContext):  # type: ignore[misc]
                 self.install_registry(implementation.registry)
 
     def get_abi_sizeof(self, kind: ir.Type) -> int:
-        """Bytes that a value takes; LLVM, which may be at work, is asked once a type."""
-        text = str(kind)
-        if text not in self._sizes:
-            self._sizes[text] = super().get_abi_sizeof(kind)
-        return self._sizes[text]
+        """Bytes that a value takes; LLVM, which may be at work, is not asked for most types."""
+        return _layout(kind, self.address_size // 8)[0] or super().get_abi_sizeof(kind)
 
     def post_lowering(self, module: ir.Module, library: Library) -> None:
         """Called by Numba when a function has become LLVM code; kernels need no runtime of its."""
@@ -310,7 +356,7 @@ class _Target(TargetDescriptor):  # type: ignore[misc]
     @cached_property
     def typing_context(self) -> typing.Context:
         """The types of what kernels call."""
-        return typing.Context()
+        return _Typing()
 
     @cached_property
     def target_context(self) -> _Context:

@@ -13,7 +13,7 @@ from numtorch_kernels.calls.backward import Gradients, make_plan, note_launch
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.pointwise import PointwiseCalls
 from numtorch_kernels.costs import WORTH, element_cost
-from numtorch_kernels.deferral import deferring
+from numtorch_kernels.deferral import deferring, nobody_defers
 from numtorch_kernels.drive import drive_adjacent
 from numtorch_kernels.expression import Expr, cast, symbol
 from numtorch_kernels.pointwise import launch, launch_adjacent, loop_of, run
@@ -332,10 +332,10 @@ class PointwiseOp(Op):
         )
         fused = recipe.fused.get(key)
         if fused is None:
-            loop, casts, places = self._fuse(node, g, values)
-            plan = self._plan_backward(node, g, values, loop, casts, places)
-            fused = recipe.fused[key] = loop, casts, places, plan
+            fused = recipe.fused[key] = [*self._fuse(node, g, values), _UNPLANNED]
         loop, casts, places, plan = fused
+        if plan is _UNPLANNED and nobody_defers():  # it needs the loop compiled
+            plan = fused[-1] = self._plan_backward(node, g, values, loop, casts, places)
         results = [None] * len(node.likes)
         if loop is not None:
             arrays = [g._array]
@@ -344,7 +344,7 @@ class PointwiseOp(Op):
                     arrays.append(x._array if make is None else make(x))
             computed = launch(loop, arrays)
             computed = computed if computed.__class__ is tuple else (computed,)
-            if plan is not None:
+            if plan is not None and plan is not _UNPLANNED:
                 note_launch(plan, loop)
         for position, place in places:
             shape, kind = node.likes[position]
@@ -426,6 +426,8 @@ def _static(_: Any) -> Any:
 
 
 _STATIC = _static
+_UNPLANNED: Any = object()
+"""Stands for the plan of a loop of which compiled calls know nothing yet."""
 
 
 def _is_across(x: Any) -> bool:
