@@ -18,10 +18,9 @@ from typing import Any
 from report import Result
 from rows import Row, library_of
 
-REST = (
-    0.03  # seconds before a turn: the threads of the last one's OpenMP go on waiting for some ms,
-)
-# on the core that the next one wants
+# Seconds before a turn: the threads of the last one's OpenMP go on waiting for some ms, on the core
+# that the next one wants.
+REST = 0.03
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"

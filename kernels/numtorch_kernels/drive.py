@@ -99,9 +99,9 @@ def is_usable(array, record, head):
 
 @helper
 def cut_up(descriptor, t, size, rows, tasks, unit):
-    """Describes a loop over rows of ``size`` elements; one is cut into whole units for threads."""
+    """Describes a loop over rows of ``size`` elements; few are cut into whole units for threads."""
     length = size
-    if rows == 1:
+    if rows < 4 * tasks:
         share = (size + tasks - 1) // tasks
         length = min(size, (share + unit - 1) // unit * unit)
     descriptor[_LOOP], descriptor[_OPERANDS], descriptor[_TASKS] = t[_ADDRESS], t[_COUNT], tasks

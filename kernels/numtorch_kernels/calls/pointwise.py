@@ -20,15 +20,24 @@ from ..costs import WORTH, element_cost
 from ..drive import HEADER, LANES, expected_cost, launched, template_of
 from ..intrinsics import (
     address_of,
-    call_loop,
+    float32_at,
     helper,
     int64_at,
+    levels,
     offset,
     words,
 )
 from ..layout import SHORT
 from ..objects import DATA, FLAGS, WRITEABLE
 from ..pointwise import rows_of
+from .broadcasting import (
+    MOST_DIMENSIONS,
+    broadcast,
+    run_rows,
+    run_spans,
+    span_of,
+    strides_of,
+)
 from .callables import (
     ARITY,
     FORM,
@@ -84,8 +93,6 @@ _COST, _EXPECTED, _TEMPLATE = range(_RECIPES + 3, _RECIPES + 6)
 _ROW_TEMPLATES = _TEMPLATE + 1
 _PLAN_WORDS = _ROW_TEMPLATES + 3
 
-_MOST_DIMENSIONS = 16
-
 
 @helper
 def kind_of(t, x):
@@ -117,80 +124,13 @@ def find_plan(row, t, first, second, y, frame):
 
 
 @helper
-def broadcast(first, second, sizes):
-    """Writes the sizes of the common shape; gives how many there are, or -1 if there is none."""
-    rank = max(first[RANK], second[RANK])
-    if rank > _MOST_DIMENSIONS:
-        return -1
-    a, b = int64_at(first[SIZES]), int64_at(second[SIZES])
-    for axis in range(rank):
-        i, j = axis - rank + first[RANK], axis - rank + second[RANK]
-        m, n = 1, 1
-        if i >= 0:
-            m = a[i]
-        if j >= 0:
-            n = b[j]
-        if m != n and min(m, n) != 1:
-            return -1
-        sizes[axis] = n if m == 1 else m
-    return rank
-
-
-@helper
-def row_of(operand, sizes, rank, row, item):
-    """Where the elements of an operand without gaps begin that meet a row of the common shape."""
-    own = int64_at(operand[SIZES])
-    step = item
-    if operand[RANK] > 0:
-        step *= own[operand[RANK] - 1]
-    address = operand[AT]
-    for axis in range(rank - 2, -1, -1):
-        place = row % sizes[axis]
-        row //= sizes[axis]
-        i = axis - rank + operand[RANK]
-        if i >= 0 and own[i] != 1:
-            address += place * step
-            step *= own[i]
-    return address
-
-
-@helper
-def inner_step(operand, item):
-    """How far apart the elements of an operand without gaps are along the common last dimension."""
-    rank = operand[RANK]
-    return item if rank > 0 and int64_at(operand[SIZES])[rank - 1] != 1 else 0
-
-
-@helper
-def run_rows(plan, first, second, target, sizes, rank, frame):
-    """Runs a loop over the rows of the common shape."""
-    pointers, steps, count = frame, offset(frame, 4), offset(frame, 8)
-    size = sizes[rank - 1]
-    count[0] = size
-    rows = 1
-    for axis in range(rank - 1):
-        rows *= sizes[axis]
-    steps[0] = inner_step(first, plan[_ITEMS])
-    steps[1] = inner_step(second, plan[_ITEMS + 1])
-    steps[2] = plan[_ITEMS + 2]
-    for row in range(rows):
-        pointers[0] = row_of(first, sizes, rank, row, plan[_ITEMS])
-        pointers[1] = row_of(second, sizes, rank, row, plan[_ITEMS + 1])
-        pointers[2] = target + row * size * plan[_ITEMS + 2]
-        call_loop(plan[_LOOP], pointers, count, steps)
-
-
-@helper
-def run_flat(plan, operands, first, second, target, total, frame):
-    """Runs a loop once, over operands of all elements or of one."""
-    pointers, steps, count = frame, offset(frame, 4), offset(frame, 8)
-    count[0] = total
-    pointers[0], pointers[1] = first[AT], second[AT]
-    pointers[operands] = target
-    steps[0] = 0 if first[COUNT] != total else plan[_ITEMS]
-    steps[1] = 0 if second[COUNT] != total else plan[_ITEMS + 1]
-    steps[operands] = plan[_ITEMS + operands]
-    call_loop(plan[_LOOP], pointers, count, steps)
+def run_loop(plan, operands, first, second, target, span, sizes, rank, total, frame):
+    """Runs a loop on this thread."""
+    loop, items = plan[_LOOP], offset(plan, _ITEMS)
+    if span > 0:
+        run_spans(loop, items, operands, first, second, target, 0, total, span, frame)
+    elif total > 0:
+        run_rows(loop, items, first, second, target, sizes, rank, frame)
 
 
 @helper
@@ -203,20 +143,19 @@ def is_writable_beside(t, x, first, second, rank, total):
 
 
 @helper
-def place_rows(plan, operands, first, second, target, sizes, descriptor):
-    """Describes a loop over rows of a matrix; gives what it needs of operands, 0 if not known."""
-    descriptor[HEADER] = sizes[0]
+def place_rows(plan, operands, first, second, target, sizes, span, total, rows, size, descriptor):
+    """Describes a loop over rows; gives what it needs of operands, 0 if that is not known."""
+    descriptor[HEADER] = rows
     template = plan[_ROW_TEMPLATES] if plan[_ROW_TEMPLATES] != 0 else plan[_TEMPLATE]
     for k in range(operands):
+        entry = offset(descriptor, HEADER + 1 + 3 * k)
         operand, item = second if k == 1 else first, plan[_ITEMS + k]
-        entry, step = offset(descriptor, HEADER + 1 + 3 * k), inner_step(operand, item)
-        entry[0], entry[1], entry[2] = operand[AT], 0, step
-        if operand[RANK] == 2 and int64_at(operand[SIZES])[0] != 1:
-            entry[1] = item if step == 0 else sizes[1] * item
-        if step == 0:
+        entry[0] = operand[AT]
+        strides_of(operand, sizes, span, total, item, offset(entry, 1))
+        if entry[2] == 0:
             template = plan[_ROW_TEMPLATES + 1 + k]
     entry, item = offset(descriptor, HEADER + 1 + 3 * operands), plan[_ITEMS + operands]
-    entry[0], entry[1], entry[2] = target, sizes[1] * item, item
+    entry[0], entry[1], entry[2] = target, size * item, item
     return template
 
 
@@ -244,23 +183,19 @@ def array_held(t, x, is_number):
 
 @helper
 def compute_large(
-    t, plan, operands, inplace, x, y, first, second, flat, rank, sizes, total, descriptor
+    t, plan, operands, inplace, x, y, first, second, span, rank, sizes, total, descriptor
 ):
     """As :func:`compute`, for so many elements that threads may pay."""
     tasks = tasks_for(t, plan[_COST] * total >> 10)
-    size, rows = total, 1
-    if not flat:
+    size, rows = span, 1
+    if span > 0:
+        rows = total // span
+    else:
         if rank != 2:
             return MISS
         rows, size = sizes[0], sizes[1]
         if rows < 4 * tasks or size < SHORT:
             return MISS
-    if inplace and (
-        plan[_KIND] != plan[_FIRST]
-        or not flat
-        or not is_writable_beside(t, x, first, second, rank, total)
-    ):
-        return MISS
     if tasks == 0 or plan[_TEMPLATE] == 0:
         return MISS
     target, array = first[AT], 0
@@ -270,15 +205,22 @@ def compute_large(
         if array <= MISS:
             return array
         target = offset(int64_at(array), HEAD)[DATA]
-    if flat:
+    if span == total:
         template = place_flat(plan, operands, first, second, target, total, descriptor)
     else:
-        template = place_rows(plan, operands, first, second, target, sizes, descriptor)
+        template = place_rows(
+            plan, operands, first, second, target, sizes, span, total, rows, size, descriptor
+        )
     done = False
     if template != 0:
         held, other = array_held(t, x, plan[_NUMBER] == 0), array_held(t, y, plan[_NUMBER] == 1)
         expected = plan[_EXPECTED] * total >> 10
         done = share(t, int64_at(template), descriptor, size, rows, tasks, LANES, expected)
+        if rows * size < total:
+            run_spans(
+                plan[_LOOP], offset(plan, _ITEMS), operands, first, second, target, rows * size,
+                total, span, descriptor,
+            )  # fmt: skip
         release(held)
         release(other)
     if inplace:
@@ -293,11 +235,11 @@ def compute_large(
 
 
 @helper
-def compute(t, plan, arity, inplace, x, y, frame):
+def compute(t, plan, arity, inplace, x, y, frame, memory):
     """The result for two operands (or one, given twice), a new reference; 0 after an error."""
     first, second = frame, offset(frame, OPERAND)
     spot, sizes = offset(frame, 2 * OPERAND), offset(frame, 2 * OPERAND + 4)
-    work = offset(sizes, _MOST_DIMENSIONS)
+    work = offset(sizes, MOST_DIMENSIONS)
     operands = 1 if plan[_NUMBER_KIND] == FIXED else arity
     for k in range(operands):
         operand = second if k == 1 else first
@@ -316,19 +258,17 @@ def compute(t, plan, arity, inplace, x, y, frame):
     total = 1
     for axis in range(rank):
         total *= sizes[axis]
-    flat = (first[COUNT] == total or first[COUNT] == 1) and (
-        second[COUNT] == total or second[COUNT] == 1
-    )
+    if inplace and (
+        plan[_KIND] != plan[_FIRST] or not is_writable_beside(t, x, first, second, rank, total)
+    ):
+        return MISS
+    span = span_of(first, second, sizes, rank, total, offset(plan, _ITEMS), memory)
     if total >= plan[_LIMIT]:
         return compute_large(
-            t, plan, operands, inplace, x, y, first, second, flat, rank, sizes, total, work
+            t, plan, operands, inplace, x, y, first, second, span, rank, sizes, total, work
         )
     if inplace:
-        if plan[_KIND] != plan[_FIRST] or not flat:
-            return MISS
-        if not is_writable_beside(t, x, first, second, rank, total):
-            return MISS
-        run_flat(plan, operands, first, second, first[AT], total, work)
+        run_loop(plan, operands, first, second, first[AT], span, sizes, rank, total, work)
         if not note_change(t, x):
             return 0
         hold(x)
@@ -337,10 +277,7 @@ def compute(t, plan, arity, inplace, x, y, frame):
     if array == 0:
         return 0
     target = offset(int64_at(array), HEAD)[DATA]
-    if flat:
-        run_flat(plan, operands, first, second, target, total, work)
-    else:
-        run_rows(plan, first, second, target, sizes, rank, work)
+    run_loop(plan, operands, first, second, target, span, sizes, rank, total, work)
     return new_holder(t, array, plan[_KIND])
 
 
@@ -367,7 +304,8 @@ def attempt(own, row, t, arguments):
             bits |= 2
         if bits != 0 and own[INPLACE] != 0:
             return MISS
-    result = compute(t, plan, arity, own[INPLACE], x, y, frame)
+    memory = address_of(levels(float32_at(address_of(frame))))
+    result = compute(t, plan, arity, own[INPLACE], x, y, frame, memory)
     if bits != 0 and result > MISS:
         frame[0], frame[1] = x, y
         recipe = address_of(offset(plan, _RECIPES + bits - 1))

@@ -43,12 +43,11 @@ from .holders import (
     integer_of,
     is_holder,
     needs_gradients,
-    new_array,
     new_holder,
     read_array,
     release,
 )
-from .large import share, tasks_for
+from .large import large_array, share, tasks_for
 from .recording import record_call
 
 # Words of a plan: the loops, of which 0 is not known; the item sizes of x and of the result; what
@@ -162,6 +161,19 @@ def share_rows(t, template, x, step, inner, n, count, scale, unused, target, ite
 
 
 @helper
+def share_middle(t, plan, template, x, before, n, after, scale, target, frame, tasks):
+    """Reduces the second of three dimensions on several threads."""
+    item, size = plan[_ITEM], plan[_RESULT_ITEM]
+    frame[HEADER], frame[HEADER + 1], frame[HEADER + 2] = n, after * item, before
+    table, unused = offset(frame, HEADER + 3), plan[_UNUSED]
+    table[0], table[1], table[2] = x, n * after * item, item
+    table[3], table[4], table[5] = unused, 0, 0
+    table[6], table[7], table[8] = scale, 0, 0
+    table[9], table[10], table[11] = target, after * size, size
+    return share(t, int64_at(template), frame, after, before, tasks, 1, before * n * after // 4)
+
+
+@helper
 def reduce_large(t, plan, operand, axis, target, frame):
     """As :func:`reduce_axis`, on several threads: what :meth:`Reduction._staged` does."""
     number, work = frame, offset(frame, 2)
@@ -193,14 +205,24 @@ def reduce_large(t, plan, operand, axis, target, frame):
         )
     along = is_along(operand, axis, n, after)
     template = plan[_SHARED_ROWS] if along else plan[_SHARED_COLUMNS]
-    if template == 0 or n > (ROW_LIMIT if along else LIMIT) or (before > 1 and after > 1):
+    if template == 0 or n > (ROW_LIMIT if along else LIMIT):
         return False
+    if before > 1 and after > 1:
+        return share_middle(
+            t, plan, template, operand[AT], before, n, after, scale, target, work, tasks
+        )
     count, step, inner = after, item, after * item
     if after == 1:
         count, step, inner = before, n * item, item
     return share_rows(
         t, template, operand[AT], step, inner, n, count, scale, unused, target, size, work, tasks
     )
+
+
+@helper
+def reduced_size(operand, axis):
+    """How many elements are combined to one."""
+    return int64_at(operand[SIZES])[axis] if axis >= 0 else operand[COUNT]
 
 
 @helper
@@ -233,9 +255,10 @@ def reduce_call(row, t, arguments, given):
     plan = int64_at(place)
     sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + MOST_DIMENSIONS)
     rank = result_sizes(operand, axis, keep, sizes)
-    array = new_array(t, plan[_DESCRIPTION], rank, address_of(sizes))
-    if array == 0:
-        return 0
+    needed = operand[COUNT] // reduced_size(operand, axis) * plan[_RESULT_ITEM]
+    array = large_array(t, plan[_DESCRIPTION], rank, address_of(sizes), needed)
+    if array <= MISS:
+        return array
     result = new_holder(t, array, plan[_RESULT])
     if result == 0:
         return 0
