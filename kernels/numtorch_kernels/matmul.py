@@ -29,11 +29,13 @@ Dtype = np.dtype[Any]
 
 SERIAL = 1 << 19  # multiply-adds; below, a parallel launch costs more than it saves
 PACKED = 1 << 28  # multiply-adds; from here on, packed copies pay
+PACKED_ACROSS = 1 << 26  # likewise, where the elements of A's rows lie far apart
 STREAM = 1 << 18  # elements of a product with a vector; below, one thread
 
 ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a factor fill 16 registers
 DEPTH = 256  # of a block of k: a row of A's block is 1 KB of float32
 BLOCK_ROWS = 60 * ROWS  # of packed A: with DEPTH, 360 KB of float32 stay in second-level cache
+_FAR = 512  # bytes from which on rows compete for few sets of a cache
 _PADDING = 64  # bytes between rows of packed A, so that they do not share cache sets
 
 _multiply_elements = Pointwise(lambda a, b: a * b, "multiply")
@@ -55,7 +57,7 @@ def _geometry(dtype: Dtype) -> dict[str, Any]:
         "SIDE": min(lanes, 8),
         "LINE": 64 // dtype.itemsize,
         "A_ROW": DEPTH + _PADDING // dtype.itemsize,
-        "FAR": 512 // dtype.itemsize,
+        "FAR": _FAR // dtype.itemsize,
     }
     pieces = (gemm.pack, gemm.prefetch_part)
     bound = {piece.__name__: specialise(piece, geometry) for piece in pieces}
@@ -80,9 +82,8 @@ def _by_vector(dtype: Dtype, columns: bool) -> Loop:
     )
 
 
-LIMITS = (SERIAL, STREAM, PACKED)
-"""Multiply-adds of two matrices, and of one and a vector, from which threads share them; and of two
-from which they are packed."""
+LIMITS = (SERIAL, STREAM)
+"""Multiply-adds of two matrices, and of one and a vector, from which threads share them."""
 
 
 _STREAM_COST = 0.04  # nanoseconds of a core that reading two elements takes, by bytes of one
@@ -125,6 +126,15 @@ def _packed(dtype: Dtype) -> int:
 
 
 @helper
+def is_worth_packing(work, down, across):
+    """Whether packed copies pay for so many multiply-adds, A's rows and columns so far apart.
+
+    Bytes that lie far apart are read once for a copy, and else once for each panel of B.
+    """
+    return work >= PACKED or (work >= PACKED_ACROSS and abs(across) >= max(abs(down), _FAR))
+
+
+@helper
 def block_shape(m, n, workers):
     """Rows and columns of the blocks of C, enough of them to keep all workers busy.
 
@@ -147,7 +157,7 @@ def _share(a: Array, b: Array, c: Array, bias: Array | None = None) -> None:
     for x in (a, b, c):
         step, across = x.strides
         words += data_address(x), step // item, across // item
-    if work >= PACKED:
+    if is_worth_packing(work, *a.strides):
         geometry = _geometry(a.dtype)
         each = geometry["PANEL"] + words[gemm.BLOCK_ROWS] * geometry["A_ROW"]
         room = memory.empty(((workers * each + 64) * item,), np.dtype(np.uint8))
@@ -172,7 +182,8 @@ def _multiply(a: Array, b: Array, c: Array) -> None:
         return
     a, b = aligned(a), aligned(b)
     workers = threads.concurrency()
-    if work < PACKED and (matrices >= 4 * workers or workers == 1):
+    packed = is_worth_packing(work, *a.strides[-2:])
+    if not packed and (matrices >= 4 * workers or workers == 1):
         drive(_in_place(c.dtype), a, b, c, work=work * matrices, unit=1)
         return
     if not stack:

@@ -7,7 +7,7 @@ from typing import Any
 from ..build import Loop
 from ..drive import HEADER, template_of
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
-from ..matmul import LIMITS, expected_cost
+from ..matmul import PACKED, SERIAL, expected_cost
 from ..objects import ALIGNED, DATA, DESCRIPTION, FLAGS, NDIM, SHAPE, STRIDES
 from .callables import FUNCTION, GIVEN, OWN, ROW, TABLE
 from .forward import FIRST_FREE, ForwardCalls, compute_result, recorded
@@ -33,7 +33,6 @@ from .large import large_array, share, tasks_for
 # multiply-add costs, in femtoseconds.
 _OF, _LOOP, _TEMPLATE, _COST = range(FIRST_FREE, FIRST_FREE + 4)
 
-_SERIAL, _, _MOST = LIMITS  # multiply-adds
 _MOST_DIMENSIONS = 8
 
 
@@ -105,14 +104,14 @@ def product(row, t, arguments):
         batch *= left[axis]
     frame[rank - 2], frame[rank - 1] = m, n
     work = m * k * n
-    if right[rank - 2] != k or m < 2 or n < 2 or work * batch == 0 or work >= _MOST:
+    if right[rank - 2] != k or m < 2 or n < 2 or work * batch == 0 or work >= PACKED:
         return MISS
     if a[FLAGS] & b[FLAGS] & ALIGNED == 0:
         return MISS
     if not (is_evenly_stacked(a, rank) and is_evenly_stacked(b, rank)):
         return MISS
     tasks = 0
-    if work * batch >= _SERIAL:
+    if work * batch >= SERIAL:
         tasks = tasks_for(t, row[_COST] * (work * batch) // 1_000_000)
         if tasks == 0 or batch < 4 * tasks or row[_TEMPLATE] == 0:
             return UNKNOWN if row[_TEMPLATE] == 0 else MISS

@@ -9,7 +9,15 @@ import numpy as np
 from .. import objects, threads
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
-from ..matmul import block_shape, dot_task, expected_cost, piece_of, reading_cost, shared_task
+from ..matmul import (
+    block_shape,
+    dot_task,
+    expected_cost,
+    is_worth_packing,
+    piece_of,
+    reading_cost,
+    shared_task,
+)
 from ..objects import ALIGNED, DATA, FLAGS, NDIM, SHAPE, STRIDES
 from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls, plan_of
 from .holders import (
@@ -33,8 +41,8 @@ from .recording import record_call
 # of which 0 is not known; below how many multiply-adds they are to be used on one thread,
 # and the first on several; what a multiply-add costs, in femtoseconds; the places for recipes where
 # the first, the second, or both need gradients; how threads share a product, or 0; dimensions.
-(_NEXT, _OF, _MATRICES, _ROWS, _COLUMNS, _MOST, _MOST_OF_VECTOR, _MOST_SHARED, _DESCRIPTION,
- _ITEM, _COST, _RECIPES) = range(12)  # fmt: skip
+(_NEXT, _OF, _MATRICES, _ROWS, _COLUMNS, _MOST, _MOST_OF_VECTOR, _DESCRIPTION,
+ _ITEM, _COST, _RECIPES) = range(11)  # fmt: skip
 _REGION, _TASK, _RANK = range(_RECIPES + 3, _RECIPES + 6)
 _WORDS = _RANK + 1
 
@@ -139,8 +147,12 @@ def threads_for(t, plan, a, b, m, k, n):
     vector = m == 1 or n == 1
     if work < (plan[_MOST_OF_VECTOR] if vector else plan[_MOST]):
         return 0
-    if not fits(plan, a, b, k) or (vector and plan[_RANK] == 2) or work >= plan[_MOST_SHARED]:
+    if not fits(plan, a, b, k):
         return -1
+    if plan[_RANK] == 2:
+        strides = int64_at(a[STRIDES])
+        if vector or is_worth_packing(work, strides[0], strides[1]):
+            return -1
     tasks = tasks_for(t, plan[_COST] * work // 1_000_000)
     return tasks if tasks > 0 else -1
 
