@@ -236,12 +236,13 @@ class Tensor(_Fields):
 
         Raises RuntimeError of a tensor that does not have one element.
         """
-        if self._array.size != 1:
+        settle()
+        try:
+            return self._array.item()
+        except ValueError:
             raise RuntimeError(
                 f"a Tensor with {self._array.size} elements cannot be converted to Scalar"
-            )
-        settle()
-        return self._array.item()
+            ) from None
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers; of a 0-d tensor, the number."""

@@ -208,7 +208,7 @@ class MachineCode:
             return _addresses[name]
 
 
-def _bound(function: Function, bind: Mapping[str, Any]) -> Function:
+def with_globals(function: Function, bind: Mapping[str, Any]) -> Function:
     """The function with those values of its globals that ``bind`` names."""
     namespace = {**function.__globals__, **bind}
     name, cells = function.__name__, function.__closure__
@@ -219,7 +219,7 @@ def specialise(
     function: Function, bind: Mapping[str, Any], fastmath: frozenset[str] = frozenset()
 ) -> Any:
     """A function for kernels to call, whose globals named in ``bind`` have those values."""
-    return Helper(_bound(function, bind), fastmath=set(fastmath))
+    return Helper(with_globals(function, bind), fastmath=set(fastmath))
 
 
 def core_dimensions(signature: str) -> tuple[list[list[str]], int]:
@@ -412,5 +412,5 @@ def task(
     key = (function, tuple(bind.items()), fastmath)
     address = _tasks.get(key)
     if address is None:
-        address = _tasks[key] = MachineCode(_bound(function, bind), TASK, fastmath).address
+        address = _tasks[key] = MachineCode(with_globals(function, bind), TASK, fastmath).address
     return address

@@ -63,6 +63,8 @@ def nobody_defers() -> bool:
 
 def settle() -> None:
     """Gives arrays the values that launches of this thread are to write."""
+    if _Current.queue is None:
+        return
     queue = _own_queue()
     if queue is not None:
         with _suspended():

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from . import memory
+from .build import Loop
 from .drive import drive
 from .intrinsics import (
     BLOCK,
@@ -163,18 +165,24 @@ def _totals(
     dtype = dtype or WIDE[x.dtype]
     out = memory.empty(x.shape, dtype)
     views = last_axis(aligned(x), axis), last_axis(out, axis)
-    kernel = totals_rows if is_adjacent(views[1]) else totals_columns
-    accumulator = float64_at if dtype.kind == "f" else int64_at
-    signature, dtypes = "(n)->(n)", (x.dtype, dtype)
-    narrow = x.dtype.itemsize < 8 and (x.dtype.kind == "f") == (dtype.kind == "f")
-    if combine is add and kernel is totals_rows and narrow:
-        loop = bound(sums_rows, signature, dtypes, accumulator=accumulator)
-    else:
-        loop = bound(
-            kernel, signature, dtypes, accumulator=accumulator, combine=combine, identity=identity
-        )
+    loop = _totals_loop(combine, identity, x.dtype, dtype, is_adjacent(views[1]))
     drive(loop, *views, work=_COST * out.size, unit=1)
     return out
+
+
+@cache
+def _totals_loop(
+    combine: Callable[..., Any], identity: Any, source: Dtype, target: Dtype, along: bool
+) -> Loop:
+    accumulator = float64_at if target.kind == "f" else int64_at
+    signature, dtypes = "(n)->(n)", (source, target)
+    narrow = source.itemsize < 8 and (source.kind == "f") == (target.kind == "f")
+    if combine is add and along and narrow:
+        return bound(sums_rows, signature, dtypes, accumulator=accumulator)
+    kernel = totals_rows if along else totals_columns
+    return bound(
+        kernel, signature, dtypes, accumulator=accumulator, combine=combine, identity=identity
+    )
 
 
 def _extremes(replaces: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]:

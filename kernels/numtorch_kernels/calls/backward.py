@@ -16,10 +16,9 @@ from ..costs import element_cost
 from ..drive import HEADER, LANES, expected_cost, template_of
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..objects import DATA, DESCRIPTION, NDIM, SHAPE, STRIDES
-from .callables import FUNCTION, GIVEN, OWN, PLANS, ROW, TABLE, Calls
+from .callables import PLANS, Calls
 from .holders import (
     AT,
-    BUSY,
     COUNT,
     FALSE,
     HEAD,
@@ -31,7 +30,6 @@ from .holders import (
     TYPE,
     VERSION,
     array_of,
-    call_python,
     hold,
     integer_of,
     is_holder,
@@ -256,21 +254,18 @@ def run_node(t, n, node, grads):
     return result
 
 
-def backward_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    row = int64_at(offset(int64_at(entry), OWN)[ROW])
-    t, given = int64_at(row[TABLE]), int64_at(arguments)
-    if names == 0 and t[BUSY] == 0 and count & GIVEN == 3 and given[2] == t[FALSE]:
-        result = run_node(t, int64_at(row[PLANS]), given[0], given[1])
-        if result != MISS:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+@helper
+def run_backward(own, row, t, arguments, given):
+    """The answer to a call."""
+    if given != 3 or arguments[2] != t[FALSE]:
+        return MISS
+    return run_node(t, int64_at(row[PLANS]), arguments[0], arguments[1])
 
 
 class BackwardCalls(Calls):
     """Calls of a node, a list of gradients, and whether the result is to be differentiated."""
 
-    code = backward_call
+    compute = run_backward
 
     def __init__(self) -> None:
         super().__init__(3, None)

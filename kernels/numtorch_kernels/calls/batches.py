@@ -9,17 +9,14 @@ from ..drive import HEADER, template_of
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..matmul import PACKED, SERIAL, expected_cost
 from ..objects import ALIGNED, DATA, DESCRIPTION, FLAGS, NDIM, SHAPE, STRIDES
-from .callables import FUNCTION, GIVEN, OWN, ROW, TABLE
 from .forward import FIRST_FREE, ForwardCalls, compute_result, recorded
 from .holders import (
     ARRAY,
-    BUSY,
     HEAD,
     KIND,
     MISS,
     UNKNOWN,
     array_of,
-    call_python,
     gradient_bits,
     hold,
     is_holder,
@@ -129,23 +126,19 @@ def product(row, t, arguments):
     return recorded(row, t, arguments, 2, gradient_bits(t, arguments, 2), result, frame)
 
 
-def batches_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    row = int64_at(offset(int64_at(entry), OWN)[ROW])
-    t = int64_at(row[TABLE])
-    if names == 0 and t[BUSY] == 0 and count & GIVEN == 2:
-        result = product(row, t, int64_at(arguments))
-        if result == MISS:
-            result = compute_result(row, t, int64_at(arguments), 2)
-        if result > UNKNOWN or result == 0:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+@helper
+def multiply_stacks(own, row, t, arguments, given):
+    """The answer to a call."""
+    if given != 2:
+        return MISS
+    result = product(row, t, arguments)
+    return compute_result(row, t, arguments, 2) if result == MISS else result
 
 
 class BatchCalls(ForwardCalls):
     """Calls of products of batches of matrices, in the dtype that was last met."""
 
-    code = batches_call
+    compute = multiply_stacks
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -16,10 +16,10 @@ import numpy as np
 from numba import types
 
 from .. import diskcache, objects
-from ..build import MachineCode
-from ..intrinsics import helper, int64_at
+from ..build import MachineCode, with_globals
+from ..intrinsics import helper, int64_at, offset
 from . import holders, pythontypes
-from .holders import HEAD
+from .holders import BUSY, HEAD, MISS, UNKNOWN, call_python
 
 # Words of a callable object, after those of Python: its row, and how it differs from it.
 ROW, FORM, INPLACE = range(1, 4)
@@ -49,9 +49,31 @@ def plan_of(row, kind):
     return place
 
 
+@helper
+def answer(own, row, t, arguments, given):
+    """What a build binds: the result of a call, a new reference; 0 after an error; or MISS.
+
+    Nothing is done where it is MISS, or UNKNOWN.
+    """
+    return MISS
+
+
+def answer_call(entry: int, arguments: int, count: int, names: int) -> int:
+    """What CPython calls: the vectorcall function of a callable object."""
+    own = offset(int64_at(entry), OWN)
+    row = int64_at(own[ROW])
+    t = int64_at(row[TABLE])
+    if names == 0 and t[BUSY] == 0:
+        result = answer(own, row, t, int64_at(arguments), count & GIVEN)
+        if result > UNKNOWN or result == 0:
+            return result
+    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+
+
 @cache
-def _machine_code(function: Callable[..., int]) -> MachineCode:
-    return MachineCode(function, (types.intp,) * 4, result=types.intp)
+def _machine_code(function: Any) -> MachineCode:
+    bound = with_globals(answer_call, {"answer": function})
+    return MachineCode(bound, (types.intp,) * 4, result=types.intp)
 
 
 class Calls:
@@ -61,7 +83,7 @@ class Calls:
     :mod:`.recording`), the operands, and the result.
     """
 
-    code: ClassVar[Callable[..., int]]  # CPython's "vectorcall" function of the callables
+    compute: ClassVar[Any]  # what compiled code answers: a helper like :func:`answer`
     changes: ClassVar[bool] = False  # whether it answers calls that change their first operand
 
     def __init__(self, arity: int, record: Callable[..., None] | None) -> None:
@@ -97,7 +119,7 @@ class Calls:
 
     def answer(self) -> None:
         """Lets compiled code answer from now on."""
-        address = _machine_code(type(self).code).address
+        address = _machine_code(type(self).compute).address
         for each in self._callables:
             pythontypes.words_of(each)[0] = address
 
@@ -124,7 +146,7 @@ for _type in (pythontypes.function_type(), pythontypes.method_type()):
 
 
 def _codes() -> list[MachineCode]:
-    return [_machine_code(code) for code in dict.fromkeys(type(calls).code for calls in _all)]
+    return [_machine_code(each) for each in dict.fromkeys(type(calls).compute for calls in _all)]
 
 
 def begin() -> None:

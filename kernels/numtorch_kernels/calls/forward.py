@@ -13,19 +13,13 @@ from ..intrinsics import address_of, helper, int64_at, offset, words
 from ..objects import DESCRIPTION, NDIM
 from .callables import (
     FORM,
-    FUNCTION,
-    GIVEN,
     ITEM,
-    OWN,
     PLANS,
     RECORD,
-    ROW,
-    TABLE,
     Calls,
 )
 from .holders import (
     ARRAY,
-    BUSY,
     FALSE,
     FLOAT,
     HEAD,
@@ -224,24 +218,20 @@ def compute_result(row, t, arguments, count):
     return result
 
 
-def forward_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    own = offset(int64_at(entry), OWN)
-    row = int64_at(own[ROW])
-    t = int64_at(row[TABLE])
-    given, values = count & GIVEN, int64_at(arguments)
+@helper
+def run_forward(own, row, t, arguments, given):
+    """The answer to a call; a part of a tensor is taken here, or as its row does."""
+    values, count = arguments, given
     if own[FORM] == ITEM:
-        if t[BUSY] == 0 and given == 2:
-            result = take_items(t, values[0], values[1])
+        if given == 2:
+            result = take_items(t, arguments[0], arguments[1])
             if result != MISS:
                 return result
         values = words()
-        given = read_item(t, int64_at(arguments), given, values)
-    if names == 0 and t[BUSY] == 0 and given >= row[_LEAST] and given <= row[_MOST]:
-        result = compute_result(row, t, values, given)
-        if result != MISS:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+        count = read_item(t, arguments, given, values)
+    if count < row[_LEAST] or count > row[_MOST]:
+        return MISS
+    return compute_result(row, t, values, count)
 
 
 class ForwardCalls(Calls):
@@ -253,7 +243,7 @@ class ForwardCalls(Calls):
     twice.
     """
 
-    code = forward_call
+    compute = run_forward
 
     def __init__(
         self,

@@ -7,11 +7,9 @@ from typing import Any
 from ..drive import GRAIN
 from ..intrinsics import address_of, helper, int64_at, offset, uint8_at, words
 from ..objects import DATA, DESCRIPTION, NDIM, SHAPE
-from .callables import FUNCTION, GIVEN, OWN, ROW, TABLE
 from .forward import FIRST_FREE, ForwardCalls, compute_result, items_of
 from .holders import (
     AT,
-    BUSY,
     COUNT,
     HEAD,
     INTEGER,
@@ -22,7 +20,6 @@ from .holders import (
     TUPLE,
     TYPE,
     array_of,
-    call_python,
     integer_of,
     is_holder,
     item_size,
@@ -128,24 +125,19 @@ def join(row, t, arguments, given):
     return new_holder(t, made, int64_at(items[0])[t[KIND]])
 
 
-def joining_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    row = int64_at(offset(int64_at(entry), OWN)[ROW])
-    t = int64_at(row[TABLE])
-    given, values = count & GIVEN, int64_at(arguments)
-    if names == 0 and t[BUSY] == 0 and 1 <= given <= 2:
-        result = join(row, t, values, given)
-        if result == MISS:
-            result = compute_result(row, t, values, given)
-        if result != MISS:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+@helper
+def join_or_compute(own, row, t, arguments, given):
+    """The answer to a call."""
+    if given < 1 or given > 2:
+        return MISS
+    result = join(row, t, arguments, given)
+    return compute_result(row, t, arguments, given) if result == MISS else result
 
 
 class JoiningCalls(ForwardCalls):
     """Calls of a function of several arrays and an axis, along which it joins or stacks them."""
 
-    code = joining_call
+    compute = join_or_compute
 
     def __init__(self, stacks: bool, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

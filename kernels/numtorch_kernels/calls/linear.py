@@ -6,17 +6,15 @@ from typing import Any
 
 from ..intrinsics import address_of, float32_at, float64_at, helper, int64_at, offset, words
 from ..objects import ALIGNED, CONTIGUOUS, DATA, DESCRIPTION, FLAGS, NDIM, SHAPE, STRIDES
-from .callables import FUNCTION, GIVEN, OWN, ROW, TABLE, plan_of
+from .callables import plan_of
 from .forward import ForwardCalls, compute_result, recorded
 from .holders import (
-    BUSY,
     HEAD,
     KIND,
     MISS,
     NONE,
     UNKNOWN,
     array_of,
-    call_python,
     gradient_bits,
     is_holder,
     item_size,
@@ -135,24 +133,19 @@ def linear(row, t, arguments, given):
     return recorded(row, t, arguments, given, gradient_bits(t, arguments, given), result, frame)
 
 
-def linear_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    row = int64_at(offset(int64_at(entry), OWN)[ROW])
-    t = int64_at(row[TABLE])
-    given, values = count & GIVEN, int64_at(arguments)
-    if names == 0 and t[BUSY] == 0 and 2 <= given <= 3:
-        result = linear(row, t, values, given)
-        if result == MISS:
-            result = compute_result(row, t, values, given)
-        if result > UNKNOWN or result == 0:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
+@helper
+def map_or_compute(own, row, t, arguments, given):
+    """The answer to a call."""
+    if given < 2 or given > 3:
+        return MISS
+    result = linear(row, t, arguments, given)
+    return compute_result(row, t, arguments, given) if result == MISS else result
 
 
 class LinearCalls(ForwardCalls):
     """Calls of linear maps; of float32 and float64 matrices without the function of arrays."""
 
-    code = linear_call
+    compute = map_or_compute
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -41,20 +41,14 @@ from .broadcasting import (
 from .callables import (
     ARITY,
     FORM,
-    FUNCTION,
-    GIVEN,
     INPLACE,
-    OWN,
     PLANS,
     RECORD,
-    ROW,
-    TABLE,
     Calls,
 )
 from .holders import (
     ARRAY,
     AT,
-    BUSY,
     COUNT,
     FLOAT,
     HEAD,
@@ -66,7 +60,6 @@ from .holders import (
     SIZES,
     TYPE,
     array_of,
-    call_python,
     hold,
     is_holder,
     needs_gradients,
@@ -282,16 +275,16 @@ def compute(t, plan, arity, inplace, x, y, frame, memory):
 
 
 @helper
-def attempt(own, row, t, arguments):
-    """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
-    frame = words()
-    given, arity = int64_at(arguments), row[ARITY]
-    swapped = own[FORM]
-    x = y = given[swapped]
+def attempt(own, row, t, arguments, given):
+    """The answer to a call."""
+    frame, arity, swapped = words(), row[ARITY], own[FORM]
+    if given != arity:
+        return MISS
+    x = y = arguments[swapped]
     first = second = kind_of(t, x)
     bits = 0
     if arity == 2:
-        y = given[1 - swapped]
+        y = arguments[1 - swapped]
         second = kind_of(t, y)
     place = find_plan(row, t, first, second, y, frame)
     if place == 0:
@@ -313,22 +306,10 @@ def attempt(own, row, t, arguments):
     return result
 
 
-def pointwise_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    own = offset(int64_at(entry), OWN)
-    row = int64_at(own[ROW])
-    t = int64_at(row[TABLE])
-    if names == 0 and t[BUSY] == 0 and count & GIVEN == row[ARITY]:
-        result = attempt(own, row, t, arguments)
-        if result != MISS:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
-
-
 class PointwiseCalls(Calls):
     """Calls of a row with one or two operands, for which plans are known."""
 
-    code = pointwise_call
+    compute = attempt
     changes = True
 
     def __init__(self, arity: int, record: Callable[..., None] | None) -> None:

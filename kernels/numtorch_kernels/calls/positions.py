@@ -11,10 +11,9 @@ from ..argreduce import FEW
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..objects import DATA
-from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, ROW, TABLE, Calls, plan_of
+from .callables import ARITY, PLANS, Calls, plan_of
 from .holders import (
     AT,
-    BUSY,
     COUNT,
     HEAD,
     KIND,
@@ -22,7 +21,6 @@ from .holders import (
     OPERAND,
     RANK,
     array_of,
-    call_python,
     is_holder,
     new_array,
     new_holder,
@@ -65,8 +63,10 @@ def write_positions(plan, operand, axis, target, frame):
 
 
 @helper
-def find_positions(row, t, arguments, given):
-    """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
+def find_positions(own, row, t, arguments, given):
+    """The answer to a call."""
+    if given < 1 or given > row[ARITY]:
+        return MISS
     x = arguments[0]
     if not is_holder(t, x):
         return MISS
@@ -93,22 +93,10 @@ def find_positions(row, t, arguments, given):
     return result
 
 
-def positions_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    row = int64_at(offset(int64_at(entry), OWN)[ROW])
-    t = int64_at(row[TABLE])
-    given = count & GIVEN
-    if names == 0 and t[BUSY] == 0 and given >= 1 and given <= row[ARITY]:
-        result = find_positions(row, t, int64_at(arguments), given)
-        if result != MISS:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
-
-
 class PositionCalls(Calls):
     """Calls that find extremes: of x, the dimension or None, and whether that is kept."""
 
-    code = positions_call
+    compute = find_positions
 
     def __init__(self) -> None:
         super().__init__(3, None)

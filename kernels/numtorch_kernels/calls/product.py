@@ -19,15 +19,13 @@ from ..matmul import (
     shared_task,
 )
 from ..objects import ALIGNED, DATA, FLAGS, NDIM, SHAPE, STRIDES
-from .callables import FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls, plan_of
+from .callables import PLANS, RECORD, Calls, plan_of
 from .holders import (
     ARRAY,
-    BUSY,
     HEAD,
     KIND,
     MISS,
     array_of,
-    call_python,
     gradient_bits,
     hold,
     is_holder,
@@ -158,8 +156,10 @@ def threads_for(t, plan, a, b, m, k, n):
 
 
 @helper
-def product(row, t, arguments):
-    """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
+def product(own, row, t, arguments, given):
+    """The answer to a call."""
+    if given != 2:
+        return MISS
     x, y = arguments[0], arguments[1]
     if not is_holder(t, x) or not is_holder(t, y):
         return MISS
@@ -206,17 +206,6 @@ def product(row, t, arguments):
     return record_call(row[RECORD], t, recipe, arguments, 2, bits, result, frame)
 
 
-def product_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    row = int64_at(offset(int64_at(entry), OWN)[ROW])
-    t = int64_at(row[TABLE])
-    if names == 0 and t[BUSY] == 0 and count & GIVEN == 2:
-        result = product(row, t, int64_at(arguments))
-        if result != MISS:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
-
-
 class ProductPlans:
     """What is known of products, dtype by dtype, for a row of calls."""
 
@@ -249,7 +238,7 @@ class ProductPlans:
 class ProductCalls(Calls):
     """Calls of the product of two matrices, of rank 2, or of two vectors, of rank 1."""
 
-    code = product_call
+    compute = product
 
     def __init__(self, rank: int, record: Any) -> None:
         super().__init__(2, record)

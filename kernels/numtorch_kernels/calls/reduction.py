@@ -20,11 +20,10 @@ from ..intrinsics import (
 )
 from ..objects import DATA
 from ..reduction import LIMIT, ROW_LIMIT, SHORT, Reduction, columns, rows, unused
-from .callables import ARITY, FUNCTION, GIVEN, OWN, PLANS, RECORD, ROW, TABLE, Calls, plan_of
+from .callables import ARITY, PLANS, RECORD, Calls, plan_of
 from .holders import (
     ARRAY,
     AT,
-    BUSY,
     COUNT,
     FALSE,
     HEAD,
@@ -38,7 +37,6 @@ from .holders import (
     TRUE,
     TYPE,
     array_of,
-    call_python,
     hold,
     integer_of,
     is_holder,
@@ -238,8 +236,10 @@ def result_sizes(operand, axis, keep, sizes):
 
 
 @helper
-def reduce_call(row, t, arguments, given):
-    """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
+def reduce_call(own, row, t, arguments, given):
+    """The answer to a call."""
+    if given < 1 or given > row[ARITY]:
+        return MISS
     x = arguments[0]
     if not is_holder(t, x):
         return MISS
@@ -278,22 +278,10 @@ def reduce_call(row, t, arguments, given):
     return result
 
 
-def reduction_call(entry: int, arguments: int, count: int, names: int) -> int:
-    """What CPython calls: the vectorcall function of a callable object."""
-    row = int64_at(offset(int64_at(entry), OWN)[ROW])
-    t = int64_at(row[TABLE])
-    given = count & GIVEN
-    if names == 0 and t[BUSY] == 0 and given >= 1 and given <= row[ARITY]:
-        result = reduce_call(row, t, int64_at(arguments), given)
-        if result != MISS:
-            return result
-    return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
-
-
 class ReductionCalls(Calls):
     """Calls of a reduction: of x, the dimension or None, and whether that is kept, as size 1."""
 
-    code = reduction_call
+    compute = reduce_call
 
     def __init__(self, reduction: Reduction, is_mean: bool, arity: int, record: Any) -> None:
         super().__init__(arity, record)
