@@ -10,6 +10,7 @@ import pytest
 
 import numtorch as torch
 from numtorch import compiler, nn
+from numtorch.ops.table import TABLE
 
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.05),
@@ -242,3 +243,31 @@ def test_what_was_changed_is_not_computed_again_from() -> None:
         w = torch.ones(3, requires_grad=True)
         compiled(torch.full((3,), 5.0), w).backward()
         assert w.grad.tolist() == [10.0] * 3
+
+
+@torch.kernel
+def cube(x):  # type: ignore[no-untyped-def]
+    return x * x * x
+
+
+def test_recording_a_backward_compiles_no_loops_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = type(TABLE["mul"])
+    python, planned = kind._plan_backward, []
+
+    def watched(op: Any, *rest: Any) -> Any:
+        planned.append(op.name)
+        return python(op, *rest)
+
+    monkeypatch.setattr(kind, "_plan_backward", watched)
+    w = torch.tensor([1.0, -2.0], requires_grad=True)
+
+    def step() -> None:
+        w.grad = None
+        cube(w).sum().backward()
+
+    torch.compile(step)()
+    assert planned == []
+    expected = w.grad.tolist()
+    step()
+    assert planned == ["cube"]
+    assert w.grad.tolist() == expected == [3.0, 12.0]

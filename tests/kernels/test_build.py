@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llvmlite import ir
 from numba import types
+from numba.core import cpu
 
-from numtorch_kernels import build, compiler
+from numtorch_kernels import build, compiler, target
 from numtorch_kernels.intrinsics import cast, helper, zero
 from processes import environment, run
 
@@ -59,7 +61,7 @@ def scaled(factor: int) -> Any:
 
 
 def digest(function: Callable[..., Any], **bind: Any) -> tuple[str, ...]:
-    return build.meaning(build._bound(function, bind))
+    return build.meaning(build.with_globals(function, bind))
 
 
 def test_gufunc_with_core_dimensions() -> None:
@@ -128,6 +130,30 @@ def test_code_names_nothing_but_its_entry() -> None:
     code = compiler.object_code(compiler.lowered(entry, build.TASK, "some_entry"))
     assert b"some_entry" in code
     assert b"combine" not in code
+
+
+BYTE, WORD, REAL = ir.IntType(8), ir.IntType(64), ir.FloatType()
+LLVM_TYPES = [
+    *(ir.IntType(width) for width in (1, 8, 16, 24, 32, 33, 64, 128)),
+    REAL,
+    ir.DoubleType(),
+    BYTE.as_pointer(),
+    ir.LiteralStructType([]),
+    ir.LiteralStructType([BYTE, WORD]),
+    ir.LiteralStructType([WORD, BYTE]),
+    ir.LiteralStructType([BYTE, ir.LiteralStructType([REAL, BYTE]), BYTE]),
+    ir.LiteralStructType([ir.LiteralStructType([BYTE, ir.IntType(16)]), WORD, ir.IntType(1)]),
+    ir.LiteralStructType([ir.ArrayType(BYTE, 3), WORD]),
+    ir.LiteralStructType([BYTE, WORD], packed=True),
+    ir.ArrayType(BYTE, 3),
+]
+
+
+@pytest.mark.parametrize("kind", LLVM_TYPES, ids=str)
+def test_sizes_are_those_of_llvm(kind: ir.Type) -> None:
+    """Of types whose sizes are computed without it, and of those for which it is asked."""
+    context = target.Part.targetdescr.target_context
+    assert context.get_abi_sizeof(kind) == cpu.CPUContext.get_abi_sizeof(context, kind)
 
 
 def test_threads_that_compile_at_once() -> None:

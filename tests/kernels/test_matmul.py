@@ -123,9 +123,15 @@ def test_paths_agree_in_every_bit(
 ) -> None:
     a, b = (rng.standard_normal(shape).astype(dtype) for shape in [(301, 530), (530, 211)])
     small = np.concatenate([matmul(row, b) for row in np.array_split(a, 40)])
-    for serial, packed in [(1, 1), (1, 1 << 60), (1 << 60, 1 << 60)]:
+    for serial, packed, across in [
+        (1, 1, 1 << 60),
+        (1, 1 << 60, 1),
+        (1, 1 << 60, 1 << 60),
+        (1 << 60, 1 << 60, 1 << 60),
+    ]:
         monkeypatch.setattr(module, "SERIAL", serial)
         monkeypatch.setattr(module, "PACKED", packed)
+        monkeypatch.setattr(module, "PACKED_ACROSS", across)
         for count in (1, 2):
             set_num_threads(count)
             np.testing.assert_array_equal(matmul(a, b), small)

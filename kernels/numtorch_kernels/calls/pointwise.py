@@ -127,12 +127,17 @@ def run_loop(plan, operands, first, second, target, span, sizes, rank, total, fr
 
 
 @helper
-def is_writable_beside(t, x, first, second, rank, total):
-    """Whether the result may be written to the first operand: no part of the second is there."""
+def is_writable_beside(t, x, plan, first, second, rank, total):
+    """Whether the result may be written to the first operand: no part of the second is there.
+
+    Or each of its elements where the one is that it meets.
+    """
     if first[RANK] != rank or first[COUNT] != total or array_of(t, x)[FLAGS] & WRITEABLE == 0:
         return False
-    apart = abs(first[AT] - second[AT])
-    return apart >= 8 * total or (apart == 0 and second[COUNT] == total)
+    item, other, ahead = plan[_ITEMS], plan[_ITEMS + 1], second[AT] - first[AT]
+    if ahead == 0 and item == other and second[COUNT] == total:
+        return True
+    return ahead >= total * item or -ahead >= second[COUNT] * other
 
 
 @helper
@@ -252,7 +257,8 @@ def compute(t, plan, arity, inplace, x, y, frame, memory):
     for axis in range(rank):
         total *= sizes[axis]
     if inplace and (
-        plan[_KIND] != plan[_FIRST] or not is_writable_beside(t, x, first, second, rank, total)
+        plan[_KIND] != plan[_FIRST]
+        or not is_writable_beside(t, x, plan, first, second, rank, total)
     ):
         return MISS
     span = span_of(first, second, sizes, rank, total, offset(plan, _ITEMS), memory)
