@@ -11,23 +11,18 @@ from ..argreduce import FEW
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..objects import DATA
-from .callables import ARITY, PLANS, Calls, plan_of
+from .callables import PLANS, Calls
 from .holders import (
     AT,
     COUNT,
     HEAD,
-    KIND,
     MISS,
     OPERAND,
-    RANK,
-    array_of,
-    is_holder,
     new_array,
     new_holder,
-    read_array,
     release,
 )
-from .reduction import MOST, MOST_DIMENSIONS, is_along, read_dimension, result_sizes, split_sizes
+from .reduction import MOST, MOST_DIMENSIONS, is_along, read_call, split_sizes
 
 # Words of a plan: the loop over columns; description and kind of the result; size of an element.
 _NEXT, _OF, _LOOP, _DESCRIPTION, _RESULT, _ITEM = range(6)
@@ -65,23 +60,12 @@ def write_positions(plan, operand, axis, target, frame):
 @helper
 def find_positions(own, row, t, arguments, given):
     """The answer to a call."""
-    if given < 1 or given > row[ARITY]:
-        return MISS
-    x = arguments[0]
-    if not is_holder(t, x):
-        return MISS
-    place = plan_of(row, int64_at(x)[t[KIND]])
     operand = words()
-    if place == 0 or not read_array(array_of(t, x), operand):
-        return MISS
-    if operand[COUNT] == 0 or operand[COUNT] >= MOST or operand[RANK] > MOST_DIMENSIONS:
-        return MISS
-    axis, keep = read_dimension(t, arguments, given, operand[RANK])
-    if axis < -1:
+    place, axis, rank = read_call(row, t, arguments, given, operand)
+    if place == 0 or operand[COUNT] >= MOST:
         return MISS
     plan = int64_at(place)
     sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + MOST_DIMENSIONS)
-    rank = result_sizes(operand, axis, keep, sizes)
     array = new_array(t, plan[_DESCRIPTION], rank, address_of(sizes))
     if array == 0:
         return 0

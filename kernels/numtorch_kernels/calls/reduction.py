@@ -236,25 +236,34 @@ def result_sizes(operand, axis, keep, sizes):
 
 
 @helper
-def reduce_call(own, row, t, arguments, given):
-    """The answer to a call."""
-    if given < 1 or given > row[ARITY]:
-        return MISS
+def read_call(row, t, arguments, given, operand):
+    """The place of a plan, the axis, and the rank of the result; 0 where Python has to say.
+
+    The words of the operand are written, and after them the result's sizes.
+    """
+    if given < 1 or given > row[ARITY] or not is_holder(t, arguments[0]):
+        return 0, 0, 0
     x = arguments[0]
-    if not is_holder(t, x):
-        return MISS
     place = plan_of(row, int64_at(x)[t[KIND]])
-    operand = words()
     if place == 0 or not read_array(array_of(t, x), operand):
-        return MISS
+        return 0, 0, 0
     if operand[COUNT] == 0 or operand[RANK] > MOST_DIMENSIONS:
-        return MISS
+        return 0, 0, 0
     axis, keep = read_dimension(t, arguments, given, operand[RANK])
     if axis < -1:
+        return 0, 0, 0
+    return place, axis, result_sizes(operand, axis, keep, offset(operand, OPERAND))
+
+
+@helper
+def reduce_call(own, row, t, arguments, given):
+    """The answer to a call."""
+    operand = words()
+    place, axis, rank = read_call(row, t, arguments, given, operand)
+    if place == 0:
         return MISS
-    plan = int64_at(place)
+    x, plan = arguments[0], int64_at(place)
     sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + MOST_DIMENSIONS)
-    rank = result_sizes(operand, axis, keep, sizes)
     needed = operand[COUNT] // reduced_size(operand, axis) * plan[_RESULT_ITEM]
     array = large_array(t, plan[_DESCRIPTION], rank, address_of(sizes), needed)
     if array <= MISS:
