@@ -28,7 +28,7 @@ Dtype = np.dtype[Any]
 SHORT = 32  # rows below this length are rather reduced side by side
 ROW_BLOCK = 1024  # elements of a row that are combined in turn, by the lanes that LLVM chooses
 LANES = 64  # what they are no more than: left-over elements are combined by themselves
-COLUMN_BLOCK = 64  # elements of a column that are combined in turn, four at once
+COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at once
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
 ROW_LIMIT = 16 * LIMIT  # up to this length of a row, one stage costs less than two
 
@@ -103,15 +103,19 @@ def columns(
             end = n if n - row < COLUMN_BLOCK else row + COLUMN_BLOCK
             for j in range(width):
                 top[j] = identity(out)
-            while row + 4 <= end:
+            while row + 8 <= end:
                 x0 = offset(at, row * x_inner)
                 x1, x2, x3 = offset(x0, x_inner), offset(x0, 2 * x_inner), offset(x0, 3 * x_inner)
+                x4 = offset(x3, x_inner)
+                x5, x6, x7 = offset(x4, x_inner), offset(x4, 2 * x_inner), offset(x4, 3 * x_inner)
                 for j in range(width):
                     i, c = j * x_outer, centres[j]
                     a = combine(cast(out, transform(x0[i], c)), cast(out, transform(x1[i], c)))
                     b = combine(cast(out, transform(x2[i], c)), cast(out, transform(x3[i], c)))
-                    top[j] = combine(top[j], combine(a, b))
-                row += 4
+                    d = combine(cast(out, transform(x4[i], c)), cast(out, transform(x5[i], c)))
+                    e = combine(cast(out, transform(x6[i], c)), cast(out, transform(x7[i], c)))
+                    top[j] = combine(top[j], combine(combine(a, b), combine(d, e)))
+                row += 8
             while row < end:
                 x0 = offset(at, row * x_inner)
                 for j in range(width):

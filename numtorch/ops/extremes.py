@@ -97,14 +97,15 @@ def _extreme_function(name: str, whole: Any, along: Any, pairwise: Any) -> Any:
 
     def function(input: Tensor, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         kwargs = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in kwargs.items()}
+        options = {} if out is None else {"out": out}  # compiled calls know no keywords
         if not isinstance(input, Tensor):
             must_be_tensor(name, "input", 1, input)
         other = kwargs.get("other", args[0] if args else None)
         if isinstance(other, Tensor):
-            return pairwise.function(input, other, out=out)
+            return pairwise.function(input, other, **options)
         if args or kwargs:
-            return along.function(input, *args, out=out, **kwargs)
-        return whole.function(input, out=out)
+            return along.function(input, *args, **options, **kwargs)
+        return whole.function(input, **options)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (

@@ -315,7 +315,8 @@ def _t(x: Array) -> Array:
 
 
 def _unsqueeze(x: Array, dim: int) -> Array:
-    return np.expand_dims(x, normalized_dim(dim, x.ndim + 1))
+    before = normalized_dim(dim, x.ndim + 1)
+    return x.reshape((*x.shape[:before], 1, *x.shape[before:]))
 
 
 def _squeeze(x: Array, dim: Any = None) -> Array:

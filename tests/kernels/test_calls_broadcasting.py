@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from numtorch import Tensor
 from numtorch.ops.table import TABLE
 from numtorch_kernels import threads
 from numtorch_kernels.calls import callables, pythontypes
+from python_calls import are_answered, python_calls
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -63,29 +63,6 @@ def operands(shapes: Shapes, dtype: str) -> Iterator[Tensor]:
     random = np.random.default_rng(0)
     for shape in shapes:
         yield numtorch.tensor((random.random(shape) * 100).astype(dtype))
-
-
-def python_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of operations that Python computes from now on."""
-    seen: list[str] = []
-    monkeypatch.setattr(
-        numtorch.ops.apply.Hook,
-        "trace",
-        lambda op, given: seen.append(op.name) or op.compute(given),
-    )
-    return seen
-
-
-def are_answered(calls: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether compiled code answers calls, once it knows their loops; launches may pause first."""
-    seen = python_calls(monkeypatch)
-    for _ in range(20):
-        seen.clear()
-        calls()
-        if not seen:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def check(a: Tensor, b: Tensor) -> None:
