@@ -46,6 +46,7 @@ LARGE: list[Shapes] = [
     ((512,), (2000, 512)),
     ((70_000, 1, 3), (1, 3)),
     ((900, 1), (1, 900)),
+    ((2000, 300), (2000, 1)),
 ]
 
 
@@ -106,6 +107,18 @@ def test_a_bias_meets_large_matrices_without_python(monkeypatch: pytest.MonkeyPa
     assert are_answered(lambda: x + bias, monkeypatch)
     assert are_answered(lambda: changed.add_(bias), monkeypatch)
     np.testing.assert_array_equal((x + bias).numpy(), expected)
+
+
+def test_a_column_changes_a_large_matrix_before_its_loop_was_launched() -> None:
+    threads.set_num_threads(2)
+    x, column = numtorch.rand(2000, 300), numtorch.rand(2000, 1)
+    for _ in range(3):
+        x.atan2(x)  # launches the loop over all elements, not that over rows
+    expected = np.arctan2(x.numpy().astype(np.float64), column.numpy().astype(np.float64))
+    for _ in range(3):
+        changed = x.clone()
+        assert changed.atan2_(column) is changed
+        np.testing.assert_allclose(changed.numpy(), expected, rtol=1e-6)
 
 
 def test_an_operand_that_overlaps_what_is_changed() -> None:

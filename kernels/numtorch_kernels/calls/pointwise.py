@@ -209,18 +209,20 @@ def compute_large(
         template = place_rows(
             plan, operands, first, second, target, sizes, span, total, rows, size, descriptor
         )
-    done = False
-    if template != 0:
-        held, other = array_held(t, x, plan[_NUMBER] == 0), array_held(t, y, plan[_NUMBER] == 1)
-        expected = plan[_EXPECTED] * total >> 10
-        done = share(t, int64_at(template), descriptor, size, rows, tasks, LANES, expected)
-        if rows * size < total:
-            run_spans(
-                plan[_LOOP], offset(plan, _ITEMS), operands, first, second, target, rows * size,
-                total, span, descriptor,
-            )  # fmt: skip
-        release(held)
-        release(other)
+    if template == 0:
+        if not inplace:
+            release(array)
+        return MISS
+    held, other = array_held(t, x, plan[_NUMBER] == 0), array_held(t, y, plan[_NUMBER] == 1)
+    expected = plan[_EXPECTED] * total >> 10
+    done = share(t, int64_at(template), descriptor, size, rows, tasks, LANES, expected)
+    if rows * size < total:
+        run_spans(
+            plan[_LOOP], offset(plan, _ITEMS), operands, first, second, target, rows * size,
+            total, span, descriptor,
+        )  # fmt: skip
+    release(held)
+    release(other)
     if inplace:
         if not done or not note_change(t, x):
             return 0
@@ -228,7 +230,7 @@ def compute_large(
         return x
     if not done:
         release(array)
-        return MISS if template == 0 else 0
+        return 0
     return new_holder(t, array, plan[_KIND])
 
 
