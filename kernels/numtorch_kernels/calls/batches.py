@@ -9,7 +9,7 @@ from ..drive import HEADER, template_of
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..matmul import PACKED, SERIAL, expected_cost
 from ..objects import ALIGNED, DATA, DESCRIPTION, FLAGS, NDIM, SHAPE, STRIDES
-from .forward import FIRST_FREE, ForwardCalls, compute_result, recorded
+from .forward import FIRST_FREE, ForwardCalls, or_compute, recorded
 from .holders import (
     ARRAY,
     HEAD,
@@ -131,8 +131,7 @@ def multiply_stacks(own, row, t, arguments, given):
     """The answer to a call."""
     if given != 2:
         return MISS
-    result = product(row, t, arguments)
-    return compute_result(row, t, arguments, 2) if result == MISS else result
+    return or_compute(product(row, t, arguments), row, t, arguments, given)
 
 
 class BatchCalls(ForwardCalls):

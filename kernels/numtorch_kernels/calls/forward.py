@@ -219,6 +219,12 @@ def compute_result(row, t, arguments, count):
 
 
 @helper
+def or_compute(result, row, t, arguments, count):
+    """A result, or where there is none (MISS) what the row's function of arrays gives."""
+    return compute_result(row, t, arguments, count) if result == MISS else result
+
+
+@helper
 def run_forward(own, row, t, arguments, given):
     """The answer to a call; a part of a tensor is taken here, or as its row does."""
     values, count = arguments, given

@@ -7,7 +7,7 @@ from typing import Any
 from ..drive import GRAIN
 from ..intrinsics import address_of, helper, int64_at, offset, uint8_at, words
 from ..objects import DATA, DESCRIPTION, NDIM, SHAPE
-from .forward import FIRST_FREE, ForwardCalls, compute_result, items_of
+from .forward import FIRST_FREE, ForwardCalls, items_of, or_compute
 from .holders import (
     AT,
     COUNT,
@@ -130,8 +130,7 @@ def join_or_compute(own, row, t, arguments, given):
     """The answer to a call."""
     if given < 1 or given > 2:
         return MISS
-    result = join(row, t, arguments, given)
-    return compute_result(row, t, arguments, given) if result == MISS else result
+    return or_compute(join(row, t, arguments, given), row, t, arguments, given)
 
 
 class JoiningCalls(ForwardCalls):

@@ -7,7 +7,7 @@ from typing import Any
 from ..intrinsics import address_of, float32_at, float64_at, helper, int64_at, offset, words
 from ..objects import ALIGNED, CONTIGUOUS, DATA, DESCRIPTION, FLAGS, NDIM, SHAPE, STRIDES
 from .callables import plan_of
-from .forward import ForwardCalls, compute_result, recorded
+from .forward import ForwardCalls, or_compute, recorded
 from .holders import (
     HEAD,
     KIND,
@@ -138,8 +138,7 @@ def map_or_compute(own, row, t, arguments, given):
     """The answer to a call."""
     if given < 2 or given > 3:
         return MISS
-    result = linear(row, t, arguments, given)
-    return compute_result(row, t, arguments, given) if result == MISS else result
+    return or_compute(linear(row, t, arguments, given), row, t, arguments, given)
 
 
 class LinearCalls(ForwardCalls):
