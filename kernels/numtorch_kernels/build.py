@@ -19,7 +19,7 @@ import numpy as np
 from numba import types
 from numba.np.ufunc import _internal  # type: ignore[attr-defined]
 
-from . import bits, compiler, diskcache, intrinsics, target
+from . import bits, compiler, diskcache, intrinsics, library, passes, target
 from .intrinsics import Helper, clear_float_flags, pointer_reader
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -44,7 +44,7 @@ def _source_digest(module: str) -> str:
 @cache
 def _environment() -> tuple[str, ...]:
     """What decides the machine code of every kernel."""
-    base = (bits, compiler, intrinsics, target, sys.modules[__name__])
+    base = (bits, compiler, intrinsics, library, passes, target, sys.modules[__name__])
     texts = (_source_digest(module.__name__) for module in base)
     return (str(sys.implementation.cache_tag), repr(compiler.environment()), *texts)
 
@@ -180,10 +180,14 @@ class MachineCode:
         digest = _sha256(*_environment(), *options, *meaning(self._function))
         return f"{self._function.__name__}_{digest[:32]}"
 
+    def is_at_hand(self) -> bool:
+        """Whether it need not be compiled."""
+        return self.name in _addresses or diskcache.holds(self.name)
+
     def begin(self) -> None:
         """Starts the compilation, if there has to be one; of others begun, it goes on meanwhile."""
         with compiler.compiler_lock:
-            if self.name in _addresses or self.name in _begun or diskcache.holds(self.name):
+            if self.name in _begun or self.is_at_hand():
                 return
             _begun[self.name] = compiler.Compilation(self.lowered(), self.name)
 
@@ -192,6 +196,12 @@ class MachineCode:
         function = self._function
         function = function.function() if isinstance(function, Written) else function
         return compiler.lowered(function, self._parameters, self.name, *self._options)
+
+    def finish(self) -> int:
+        """The address, once a compilation that was begun is over; others can begin meanwhile."""
+        if begun := _begun.get(self.name):
+            begun.result()
+        return self.address
 
     @cached_property
     def address(self) -> int:

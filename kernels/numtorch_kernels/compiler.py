@@ -7,6 +7,7 @@ into one: Numba numbers the names of functions anew in each.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -22,7 +23,9 @@ from numba.core.compiler import Compiler, Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.target_extension import target_override
 
-from .target import OPTIONS, Part, Passes, codegen
+from .library import codegen
+from .passes import Passes
+from .target import OPTIONS, Part
 
 compiler_lock = global_compiler_lock
 
@@ -35,6 +38,9 @@ _STAGES: tuple[dict[str, Any], ...] = (
 )
 """As Numba optimises: loops are rotated and calls inlined, without which few would be vectorised;
 then all of it."""
+
+
+_SWITCH = 2e-4  # s; with Python's usual 5 ms a first call of ten operations took 1.8 s for 1.4
 
 
 def environment() -> tuple[Any, ...]:
@@ -58,16 +64,19 @@ def environment() -> tuple[Any, ...]:
 def _compiling(context: cpu.CPUContext) -> Iterator[None]:
     """Numba generates code with our generator within, and nothing looks for garbage.
 
-    There is hardly any, but to look for it among all of Numba's objects costs 0.1 s.
+    There is hardly any, but to look for it among all of Numba's objects costs 0.1 s. LLVM's thread
+    gets Python's lock at once when it wants it, which it does some thirty times for a moment.
     """
     usual, context._internal_codegen = context._internal_codegen, codegen()
-    collecting = gc.isenabled()
+    collecting, interval = gc.isenabled(), sys.getswitchinterval()
     gc.disable()
+    sys.setswitchinterval(_SWITCH)
     try:
         with target_override(context.target_name):
             yield
     finally:
         context._internal_codegen = usual
+        sys.setswitchinterval(interval)
         if collecting:
             gc.enable()
 

@@ -76,6 +76,7 @@ class GroupRecord:
         if not group.units:
             self._choose_units()
         self.block = self._block()
+        self.calls = 0  # of loops, in one run
         self.scratch = 0  # bytes of each task for what only this group uses
         self._offsets: dict[int, int] = {}  # of that, by the id of a root
         for key, (owner, step, start) in plan.local.items():
@@ -181,6 +182,7 @@ class GroupRecord:
             place, offset, local = self._place(node.operands[i])
             words += [place, offset, unit, step, local, *each]
         words[I.STAGE_LENGTH] = len(words)
+        self.calls += -(-self.units // self.block) * (1 if width else prod(inner))
         if labels:
             self._report(loop, operands, labels)
         return words

@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .target import codegen
+from .library import codegen
 
 _INT32 = ir.IntType(32)
 _LINE = 64  # bytes of the cache

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import count
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numba import types
 
+from . import interim, objects, threads
 from . import interpreter as I
-from . import objects, threads
 from .build import TASK, Loop, MachineCode
 from .costs import WORTH
 from .encoding import GroupRecord, StageReport, cost_of
@@ -32,7 +33,8 @@ class Program:
     """Launches as one call, for arrays of certain shapes and strides.
 
     Arguments are those of a :class:`~numtorch_kernels.plan.Plan`. Loops are compiled, or read from
-    disk, when it first runs, or by :meth:`compile`.
+    disk, when it first runs, or by :meth:`compile`. A short program does not wait for the compiled
+    interpreter.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Program:
         """Writes the words, and makes the memory that they speak of."""
         records: list[list[int]] = []
         loops: dict[int, list[tuple[int, Loop]]] = {}
-        scratch_size = 0
+        scratch_size = calls = 0
         threaded = False
         for number, part in enumerate(plan.parts):
             if isinstance(part, Barrier):
@@ -65,6 +67,7 @@ class Program:
             records.append(record.words)
             loops[len(records) - 1] = record.loops
             self.reports += record.reports
+            calls += record.calls
             scratch_size = max(scratch_size, record.scratch * record.tasks)
             threaded = threaded or record.tasks > 1
         self._arena, self._scratch = plan.arena, aligned_bytes(scratch_size)
@@ -92,6 +95,9 @@ class Program:
         self.address = data_address(self.words)
         self.launches_threads = threaded and threads.concurrency() > 1
         self._compiled = False
+        self._can_wait = calls <= interim.MOST_CALLS
+        self._entered = False  # by the compiled interpreter
+        self._followers: list[Callable[[Any], None]] = []
 
     def _array_record(self, plan: Plan, slot: int, array: Array) -> list[int]:
         checked = slot < self.checked
@@ -108,15 +114,25 @@ class Program:
 
     def compile(self) -> None:
         """Fills in the addresses of all loops, which compiles those that are new."""
-        for code in (_SHARE, _RUN, *(loop.code for _, loop in self._loops)):
+        waits = self._can_wait and not _is_at_hand()
+        for code in (*(() if waits else (_SHARE, _RUN)), *(loop.code for _, loop in self._loops)):
             code.begin()
         for place, loop in self._loops:
             self.words[place] = loop.address
+        self._loops.clear()
+        if not waits:
+            self._take_interpreter()
+        self._compiled = True
+
+    def _take_interpreter(self) -> None:
+        """Has the compiled interpreter run the program from now on."""
         self.words[I.TASK] = _SHARE.address
         if self.launches_threads:
             self.words[I.REGION] = threads.region_address()
-        self._loops.clear()
-        self._compiled = True
+        self._entered = True
+        for follower in self._followers:
+            follower(_entry())
+        self._followers.clear()
 
     # ------------------------------------------------------------------ running
 
@@ -140,19 +156,31 @@ class Program:
 
     def bind(self, arrays: tuple[Array, ...]) -> int:
         """Notes where arrays lie, without running anything; the status is that of :meth:`run`."""
-        return _binding()(self.address, arrays)
+        bind = _binding() if self._entered else interim.bind_program
+        return bind(self.address, arrays)
 
     @property
     def is_short(self) -> bool:
         """Whether it runs on one thread, and so fast that others can wait for the GIL."""
         return not self.launches_threads and self.cost < WORTH
 
-    def short_call(self) -> tuple[Any, int]:
-        """The quickest call of a short program is ``f(address, arrays)``: f and the address."""
-        return _entry(), self.address
+    def follow_entry(self, follower: Callable[[Any], None]) -> None:
+        """Tells what ``f`` is in ``f(address, arrays)``, the quickest call of a short program.
+
+        It tells it again when there is a quicker one.
+        """
+        if self._entered:
+            follower(_entry())
+        else:
+            follower(lambda _, arrays: self.enter(arrays))
+            self._followers.append(follower)
 
     def enter(self, arrays: tuple[Array, ...]) -> int:
         """Likewise, for a caller who has taken the lock and restored what is to be restored."""
+        if not self._entered:
+            if not _is_at_hand():
+                return _run_meanwhile(self.address, arrays)
+            self._take_interpreter()
         if self.is_short:
             return _entry()(self.address, arrays)
         if not self.launches_threads:
@@ -174,6 +202,28 @@ _SIGNATURE = (ctypes.c_int64, ctypes.c_int64, ctypes.py_object)
 _SHARE = MachineCode(I.run_share, TASK)
 _RUN = MachineCode(I.run_program, TASK, result=types.intp)
 _BIND = MachineCode(I.bind_program, TASK, result=types.intp)
+_runs = count(1)  # in Python
+LASTING = 4
+"""So many runs in Python call for the compiled interpreter: more of them will come."""
+
+
+def _is_at_hand() -> bool:
+    """Whether the interpreter need not be compiled."""
+    return _SHARE.is_at_hand() and _RUN.is_at_hand()
+
+
+def _run_meanwhile(address: int, arrays: tuple[Array, ...]) -> int:
+    """Runs a program in Python; programs that go on running get the compiled interpreter."""
+    if next(_runs) == LASTING:
+        threading.Thread(target=_compile_interpreter, name="compiles the interpreter").start()
+    return interim.run_program(address, arrays)
+
+
+def _compile_interpreter() -> None:
+    for code in (_SHARE, _RUN):
+        code.begin()
+    for code in (_SHARE, _RUN):
+        code.finish()
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,8 @@ class Replay:
         self.call: Callable[[tuple[Any, ...], dict[str, Any]], Any] = define(
             self.source, "replay", self._names
         )
+        if self.program.is_short:
+            self.program.follow_entry(partial(self.call.__globals__.__setitem__, "native"))
         del self._recorded, self._results, self._backward, self._bound, self._made
 
     def take_first_arrays(self) -> tuple[Array, ...]:
@@ -259,8 +262,7 @@ class Replay:
                 for array, numbers in refreshed
             ]
         if self.program.is_short:
-            self._names["native"], address = self.program.short_call()
-            call = f"native({address}, arrays)"
+            call = f"native({self.program.address}, arrays)"
         else:
             call = "program.enter(arrays)"
         lines.append(f"    status = {call}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numtorch_kernels import Pointwise, argreduce, copying, matmul, norm, reduce, threads
+from numtorch_kernels import (
+    Pointwise,
+    argreduce,
+    copying,
+    interim,
+    matmul,
+    norm,
+    reduce,
+    threads,
+)
 from numtorch_kernels import symbols as s
 from numtorch_kernels.deferral import deferred_to, deferring, require, settle, settled
 from numtorch_kernels.launches import LaunchQueue
@@ -19,6 +29,19 @@ from numtorch_kernels.program import Program
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
 F32 = np.dtype("f4")
+
+
+@pytest.fixture(scope="module", params=["compiled", "in Python"], autouse=True)
+def interpreter(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs run by the compiled interpreter, or as they do until it is compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "compiled":
+            patch.setattr(interim, "MOST_CALLS", 0)
+        else:
+            patch.setattr(interim, "MOST_CALLS", sys.maxsize)
+            patch.setattr("numtorch_kernels.program.LASTING", 0)
+            patch.setattr("numtorch_kernels.program._is_at_hand", lambda: False)
+        yield
 
 
 def refuse(steps: Any) -> None:
