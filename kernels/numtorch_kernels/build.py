@@ -19,7 +19,7 @@ import numpy as np
 from numba import types
 from numba.np.ufunc import _internal  # type: ignore[attr-defined]
 
-from . import bits, compiler, diskcache, intrinsics, library, passes, target
+from . import bits, compiler, convention, diskcache, intrinsics, library, passes, target
 from .intrinsics import Helper, clear_float_flags, pointer_reader
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -32,7 +32,7 @@ REGION = (types.intp, types.intp, types.intp)
 Dtypes = tuple[np.dtype[Any], ...]
 Function = Callable[..., Any]
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, types.Type)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype)
 
 
 @cache
@@ -44,7 +44,16 @@ def _source_digest(module: str) -> str:
 @cache
 def _environment() -> tuple[str, ...]:
     """What decides the machine code of every kernel."""
-    base = (bits, compiler, intrinsics, library, passes, target, sys.modules[__name__])
+    base = (
+        bits,
+        compiler,
+        convention,
+        intrinsics,
+        library,
+        passes,
+        target,
+        sys.modules[__name__],
+    )
     texts = (_source_digest(module.__name__) for module in base)
     return (str(sys.implementation.cache_tag), repr(compiler.environment()), *texts)
 
@@ -96,7 +105,8 @@ def _value_text(value: Any) -> str:
     """What a named value contributes to a function's meaning; nothing if versions say it all."""
     if isinstance(value, tuple):
         return repr([_value_text(each) for each in value])
-    if isinstance(value, _PLAIN):
+    # isinstance() would ask all of Numba's abstract classes, which takes 3 ms
+    if isinstance(value, _PLAIN) or types.Type in type(value).__mro__:
         return repr(value)
     if isinstance(value, np.ndarray):  # a constant table
         return repr((value.dtype, value.shape, value.tobytes()))

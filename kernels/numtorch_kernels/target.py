@@ -20,6 +20,7 @@ from numba.core.fastmathpass import rewrite_module
 from numba.core.intrinsics import fix_divmod
 from numba.core.typing import mathdecl
 
+from .convention import Convention, caller_of
 from .library import Library, codegen
 from .passes import Passes
 
@@ -129,6 +130,24 @@ class _Context(cpu.CPUContext):  # type: ignore[misc]
         """Called by Numba before each function."""
         for registry in _registries():
             self.install_registry(registry)
+
+    @property
+    def call_conv(self) -> Convention:
+        """How functions call one another."""
+        return Convention(self)
+
+    def insert_user_function(
+        self, function: Any, description: Any, libraries: Sequence[Any] = ()
+    ) -> None:
+        """Called by Numba when a function has become LLVM code that others may call."""
+        write = caller_of(description, libraries)
+        self._defns[function].append(write, description.argtypes)
+
+    def call_internal(
+        self, builder: ir.IRBuilder, description: Any, signature: Any, arguments: Sequence[ir.Value]
+    ) -> ir.Value:
+        """Called by Numba where an operation is a function."""
+        return self.call_internal_no_propagate(builder, description, signature, arguments)[1]
 
     def get_abi_sizeof(self, kind: ir.Type) -> int:
         """Bytes that a value takes; LLVM, which may be at work, is not asked for most types."""
