@@ -182,7 +182,7 @@ class GroupRecord:
             place, offset, local = self._place(node.operands[i])
             words += [place, offset, unit, step, local, *each]
         words[I.STAGE_LENGTH] = len(words)
-        self.calls += -(-self.units // self.block) * (1 if width else prod(inner))
+        self.calls += (-(-self.units // self.block) if width else self.units) * prod(inner)
         if labels:
             self._report(loop, operands, labels)
         return words

@@ -245,6 +245,10 @@ def _apply_out(op: Any, arguments: tuple[Any, ...], out: Any) -> Any:
         )
     if not op.out_may_share:
         _refuse_sharing(targets, arguments)
+    if len(targets) == 1 and op.fits(arguments, targets[0]):
+        op.forward_into(arguments, targets[0])
+        targets[0]._bump_version()
+        return out
     values = op.forward(arguments)
     values = values if isinstance(values, tuple) else (values,)
     for target, value in zip(targets, values, strict=True):

@@ -169,6 +169,15 @@ class PointwiseOp(Op):
             _raise_unless_broadcastable(arrays)
             raise
 
+    def fits(self, arguments: tuple[Any, ...], target: Tensor) -> bool:
+        """Whether the result has the shape of a tensor."""
+        shapes = {x._array.shape for x in arguments if isinstance(x, Tensor)}
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            return False
+        return self.out_may_cast and target._array.shape == shape
+
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Computes the result into a tensor's memory, without a copy of its own."""
         if not deferring() and self._change(arguments, target):

@@ -215,6 +215,10 @@ class Op:
         """The result for these arguments, as a tensor or a tuple of them."""
         return wrapped(self.forward(arguments))
 
+    def fits(self, arguments: tuple[Any, ...], target: Tensor) -> bool:
+        """Whether the result can be computed where a tensor lies that has its shape."""
+        return False
+
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Computes the result into a tensor's memory."""
         value = np.asarray(self.forward(arguments))

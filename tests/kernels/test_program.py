@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -295,6 +297,56 @@ def test_settling_runs_what_was_put_off() -> None:
     assert not deferring()
     assert ran == [1]
     assert add(x, x).tolist() == [2.0] * 3
+
+
+# ---------------------------------------------------------------------- until it is compiled
+
+
+def test_a_program_takes_the_compiled_interpreter_once_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(interim, "MOST_CALLS", sys.maxsize)
+    monkeypatch.setattr("numtorch_kernels.program._is_at_hand", lambda: False)
+    x = np.arange(5, dtype=F32)
+    program, (out,) = recorded(lambda x: mul(add(x, x), x), (x,))
+    told: list[Any] = []
+    program.compile()
+    program.follow_entry(told.append)
+    (meanwhile,) = told
+    assert meanwhile(program.address, (x, out)) == 0
+    assert out.tolist() == [0.0, 2.0, 8.0, 18.0, 32.0]
+    assert len(told) == 1
+    monkeypatch.setattr("numtorch_kernels.program._is_at_hand", lambda: True)
+    assert meanwhile(program.address, (x, out)) == 0
+    x += 1
+    _, entry = told
+    assert entry(program.address, (x, out)) == 0
+    assert out.tolist() == [2.0, 8.0, 18.0, 32.0, 50.0]
+
+
+def test_runs_in_python_call_for_the_compiled_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = threading.Event()
+    monkeypatch.setattr("numtorch_kernels.program._compile_interpreter", called.set)
+    monkeypatch.setattr("numtorch_kernels.program._is_at_hand", lambda: False)
+    monkeypatch.setattr("numtorch_kernels.program._runs", itertools.count(1))
+    monkeypatch.setattr("numtorch_kernels.program.LASTING", 3)
+    monkeypatch.setattr(interim, "MOST_CALLS", sys.maxsize)
+    x = np.ones(5, F32)
+    program, (out,) = recorded(lambda x: add(x, x), (x,))
+    for run in range(3):
+        assert called.is_set() is False, run
+        assert program.run((x, out)) == 0
+    assert called.wait(10)
+
+
+def test_a_long_program_waits_for_the_compiled_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interim, "run_program", refuse)
+    monkeypatch.setattr("numtorch_kernels.program._is_at_hand", lambda: False)
+    monkeypatch.setattr(interim, "MOST_CALLS", 5)
+    x = np.ones((9, 8, 40), F32)[:, ::2]
+    program, (out,) = recorded(lambda x: add(x, x), (x,))
+    assert program.run((x, out)) == 0
+    assert (out == 2).all()
 
 
 # ---------------------------------------------------------------------- any program
