@@ -8,7 +8,7 @@ from functools import cache
 from .build import Loop
 from .expression import Expr, nodes_of
 
-WORTH = 15_000  # nanoseconds of work from which a second thread pays
+WORTH = 9_000  # nanoseconds of work from which a second thread pays
 
 _CACHED_BYTE = 0.015  # nanoseconds that a byte takes to or from a second-level cache
 

@@ -10,6 +10,7 @@ over 256 elements of k, added in order: it has the same bits on every path.
 from __future__ import annotations
 
 from functools import cache
+from itertools import count
 from math import prod
 from typing import Any
 
@@ -28,8 +29,7 @@ Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 
 SERIAL = 1 << 19  # multiply-adds; below, a parallel launch costs more than it saves
-PACKED = 1 << 28  # multiply-adds; from here on, packed copies pay
-PACKED_ACROSS = 1 << 26  # likewise, where the elements of A's rows lie far apart
+PACKED = 1 << 25  # multiply-adds; from here on, packed copies pay
 STREAM = 1 << 18  # elements of a product with a vector; below, one thread
 
 ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a factor fill 16 registers
@@ -126,15 +126,6 @@ def _packed(dtype: Dtype) -> int:
 
 
 @helper
-def is_worth_packing(work, down, across):
-    """Whether packed copies pay for so many multiply-adds, A's rows and columns so far apart.
-
-    Bytes that lie far apart are read once for a copy, and else once for each panel of B.
-    """
-    return work >= PACKED or (work >= PACKED_ACROSS and abs(across) >= max(abs(down), _FAR))
-
-
-@helper
 def block_shape(m, n, workers):
     """Rows and columns of the blocks of C, enough of them to keep all workers busy.
 
@@ -149,15 +140,32 @@ def block_shape(m, n, workers):
     return -(-tiles // down) * ROWS, -(-columns // unit) * unit
 
 
+def packed_shape(m: int, n: int, workers: int) -> tuple[int, int]:
+    """Rows and columns of blocks of C through packed copies: as many blocks for each worker.
+
+    A is copied for each of the blocks across, and B for each of those down: what is least.
+    """
+    tiles, least = -(-m // ROWS), -(-m // BLOCK_ROWS)
+
+    def blocks_down(across: int) -> int:
+        return next(down for down in count(least) if down * across % workers == 0)
+
+    across = min(range(1, workers + 1), key=lambda across: across * m + blocks_down(across) * n)
+    columns = -(-n // across)
+    return -(-tiles // blocks_down(across)) * ROWS, -(-columns // 32) * 32
+
+
 def _share(a: Array, b: Array, c: Array, bias: Array | None = None) -> None:
     """C = A @ B for matrices, plus a bias of each row, by all threads."""
     (m, k), n, item = a.shape, b.shape[1], a.itemsize
     workers, work = threads.concurrency(), m * k * n
-    words = [0, m, n, k, *block_shape(m, n, workers)]
+    packed = work >= PACKED
+    shape = packed_shape(m, n, workers) if packed else block_shape(m, n, workers)
+    words = [0, m, n, k, *shape]
     for x in (a, b, c):
         step, across = x.strides
         words += data_address(x), step // item, across // item
-    if is_worth_packing(work, *a.strides):
+    if packed:
         geometry = _geometry(a.dtype)
         each = geometry["PANEL"] + words[gemm.BLOCK_ROWS] * geometry["A_ROW"]
         room = memory.empty(((workers * each + 64) * item,), np.dtype(np.uint8))
@@ -182,8 +190,7 @@ def _multiply(a: Array, b: Array, c: Array) -> None:
         return
     a, b = aligned(a), aligned(b)
     workers = threads.concurrency()
-    packed = is_worth_packing(work, *a.strides[-2:])
-    if not packed and (matrices >= 4 * workers or workers == 1):
+    if work < PACKED and (matrices >= 4 * workers or workers == 1):
         drive(_in_place(c.dtype), a, b, c, work=work * matrices, unit=1)
         return
     if not stack:

@@ -123,15 +123,9 @@ def test_paths_agree_in_every_bit(
 ) -> None:
     a, b = (rng.standard_normal(shape).astype(dtype) for shape in [(301, 530), (530, 211)])
     small = np.concatenate([matmul(row, b) for row in np.array_split(a, 40)])
-    for serial, packed, across in [
-        (1, 1, 1 << 60),
-        (1, 1 << 60, 1),
-        (1, 1 << 60, 1 << 60),
-        (1 << 60, 1 << 60, 1 << 60),
-    ]:
+    for serial, packed in [(1, 1), (1, 1 << 60), (1 << 60, 1 << 60)]:
         monkeypatch.setattr(module, "SERIAL", serial)
         monkeypatch.setattr(module, "PACKED", packed)
-        monkeypatch.setattr(module, "PACKED_ACROSS", across)
         for count in (1, 2):
             set_num_threads(count)
             np.testing.assert_array_equal(matmul(a, b), small)
@@ -290,13 +284,29 @@ def test_same_results_as_torch(rng: np.random.Generator, oracle: ModuleType) -> 
         np.testing.assert_array_equal(matmul(a, b), expected)
 
 
-def test_blocks_cover_the_result_once() -> None:
+@pytest.mark.parametrize("shape", [module.block_shape, module.packed_shape])
+def test_blocks_cover_the_result_once(shape: Any) -> None:
     for m, n in [(1, 5000), (64, 256), (360, 360), (2048, 100), (5000, 5000), (7, 7)]:
-        for workers in (1, 2, 16):
-            rows, columns = module.block_shape(m, n, workers)
+        for workers in (1, 2, 3, 16):
+            rows, columns = shape(m, n, workers)
             assert rows % module.ROWS == 0
             assert 0 < rows <= module.BLOCK_ROWS
             assert columns > 0
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "expected"),
+    [
+        (512, 512, (258, 512)),  # two blocks down: B is copied twice, A once
+        (256, 512, (258, 256)),  # two across
+        (1000, 1000, (252, 1024)),  # four of them: three would leave one worker idle
+        (2048, 2048, (342, 2048)),
+    ],
+)
+def test_packed_blocks_are_shared_evenly_and_copied_least(
+    m: int, n: int, expected: tuple[int, int]
+) -> None:
+    assert module.packed_shape(m, n, 2) == expected
 
 
 def test_the_small_path_compiles_no_large_kernel(

@@ -10,10 +10,10 @@ from .. import objects, threads
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..matmul import (
+    PACKED,
     block_shape,
     dot_task,
     expected_cost,
-    is_worth_packing,
     piece_of,
     reading_cost,
     shared_task,
@@ -147,10 +147,8 @@ def threads_for(t, plan, a, b, m, k, n):
         return 0
     if not fits(plan, a, b, k):
         return -1
-    if plan[_RANK] == 2:
-        strides = int64_at(a[STRIDES])
-        if vector or is_worth_packing(work, strides[0], strides[1]):
-            return -1
+    if plan[_RANK] == 2 and (vector or work >= PACKED):
+        return -1
     tasks = tasks_for(t, plan[_COST] * work // 1_000_000)
     return tasks if tasks > 0 else -1
 
