@@ -19,7 +19,17 @@ import numpy as np
 from numba import types
 from numba.np.ufunc import _internal  # type: ignore[attr-defined]
 
-from . import bits, compiler, convention, diskcache, intrinsics, library, passes, target
+from . import (
+    bits,
+    compiler,
+    convention,
+    diskcache,
+    intrinsics,
+    library,
+    loophints,
+    passes,
+    target,
+)
 from .intrinsics import Helper, clear_float_flags, pointer_reader
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -50,6 +60,7 @@ def _environment() -> tuple[str, ...]:
         convention,
         intrinsics,
         library,
+        loophints,
         passes,
         target,
         sys.modules[__name__],

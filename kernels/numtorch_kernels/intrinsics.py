@@ -16,7 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .target import INTERLEAVED, Part
+from .loophints import hint
+from .target import Part
 
 WORD = ir.IntType(64)
 BYTE_POINTER = ir.IntType(8).as_pointer()
@@ -296,6 +297,9 @@ def wide_vectors(_context):
     return types.void(), codegen
 
 
+_INTERLEAVED_VECTORS = 4
+
+
 @intrinsic
 def interleaved(_context):
     """Ends the body of a loop of which LLVM shall work on several vectors side by side.
@@ -304,7 +308,7 @@ def interleaved(_context):
     """
 
     def codegen(context, builder, _signature, _arguments):
-        vars(builder.module).setdefault(INTERLEAVED, []).append(builder.block)
+        hint(builder, "llvm.loop.interleave.count", _INTERLEAVED_VECTORS)
         return context.get_dummy_value()
 
     return types.void(), codegen

@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 
 SERIAL = 1 << 19  # multiply-adds; below, a parallel launch costs more than it saves
-PACKED = 1 << 25  # multiply-adds; from here on, packed copies pay
+PACKED = 1 << 26  # multiply-adds; from here on, packed copies pay
 STREAM = 1 << 18  # elements of a product with a vector; below, one thread
 
 ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a factor fill 16 registers

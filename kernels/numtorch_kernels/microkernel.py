@@ -18,6 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .library import codegen
+from .loophints import hint
 
 _INT32 = ir.IntType(32)
 _LINE = 64  # bytes of the cache
@@ -146,7 +147,10 @@ def _tile_masks(
 
 
 def _add_products(builder, sums, lanes, a_rows, a_step, b, b_step, depth):
-    """Adds to the sums of a tile, for each k, an element of each row of A times a row of B."""
+    """Adds to the sums of a tile, for each k, an element of each row of A times a row of B.
+
+    Where A's step is not known, two steps at once would have more places than registers.
+    """
     index = depth.type
     vectors = len(sums[0])
     with cgutils.for_range(builder, depth) as loop:
@@ -162,6 +166,8 @@ def _add_products(builder, sums, lanes, a_rows, a_step, b, b_step, depth):
             for total, b_vector in zip(sum_row, b_vectors, strict=True):
                 value = _multiply_add(builder, factors, b_vector, builder.load(total))
                 builder.store(value, total)
+        if not isinstance(a_step, ir.Constant):
+            hint(builder, "llvm.loop.unroll.disable")
 
 
 def _store_whole(builder, sums, places, lanes, add):

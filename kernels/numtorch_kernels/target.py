@@ -22,6 +22,7 @@ from numba.core.typing import mathdecl
 
 from .convention import Convention, caller_of
 from .library import Library, codegen
+from .loophints import write_hints
 from .passes import Passes
 
 NAME = "numtorch"  # of the target, for Numba
@@ -43,18 +44,6 @@ OPTIONS: dict[str, Any] = {
     "no_cfunc_wrapper": True,
 }
 """Numba's options for a function that only compiled functions call."""
-
-INTERLEAVED = "interleaved"  # where a module keeps the blocks at whose ends marked loops go on
-_INTERLEAVED_VECTORS = 4
-
-
-def _interleaving(module: ir.Module) -> ir.MDValue:
-    """What tells LLVM's vectoriser how many vectors of a loop's elements to work on at once."""
-    count = ir.Constant(ir.IntType(32), _INTERLEAVED_VECTORS)
-    hint = module.add_metadata([ir.MetaDataString(module, "llvm.loop.interleave.count"), count])
-    loop = ir.MDValue(module, [hint], name=str(len(module.metadata)))
-    loop.operands = (loop, hint)  # that it names itself tells this loop from others
-    return loop
 
 
 class _Typing(typing.Context):  # type: ignore[misc]
@@ -155,8 +144,7 @@ class _Context(cpu.CPUContext):  # type: ignore[misc]
 
     def post_lowering(self, module: ir.Module, library: Library) -> None:
         """Called by Numba when a function has become LLVM code; kernels need no runtime of its."""
-        for block in vars(module).get(INTERLEAVED, ()):
-            block.terminator.set_metadata("llvm.loop", _interleaving(module))
+        write_hints(module)
         if self.fastmath:
             rewrite_module(module, self.fastmath)
         if self.is32bit:
