@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cpu
 
-from numtorch_kernels import build, compiler, target
+from numtorch_kernels import build, compiler, matmul, target
 from numtorch_kernels.intrinsics import cast, helper, zero
 from processes import environment, run
 
@@ -308,3 +308,9 @@ def test_read_only_installation(tmp_path: Path) -> None:
         "print(s.add(x, x)[0, 1], len(compiled) > 0)\n"
     )
     assert run(code, environment(tmp_path / "cache")) == "refused\n0.002 True\n"
+
+
+def test_hints_to_llvm_are_written_where_loops_go_on() -> None:
+    in_place = "\n".join(matmul.small_loops(np.dtype("f4"))[0].code.lowered())
+    assert "llvm.loop.unroll.disable" in in_place
+    assert in_place.count(", !llvm.loop !") == 2  # tiles of one vector, and of two
