@@ -9,6 +9,7 @@ from .build import Loop
 from .expression import Expr, nodes_of
 
 WORTH = 9_000  # nanoseconds of work from which a second thread pays
+GROUP_WORTH = 25_000  # likewise, of a group of a program, whose launches Python has to admit too
 
 _CACHED_BYTE = 0.015  # nanoseconds that a byte takes to or from a second-level cache
 

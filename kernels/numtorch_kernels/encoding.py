@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from . import interpreter as I
 from . import threads
 from .build import Loop
-from .costs import WORTH, element_cost
+from .costs import GROUP_WORTH, element_cost
 from .fusion import FusedLoop, Group, Placement, Stage, fused
 from .launches import Node, Operand, Shape
 from .memory import aligned_size
@@ -85,7 +85,7 @@ class GroupRecord:
                 self.scratch += aligned_size(start + self.block * step)
         self._stage_loops: list[Loop] = []
         stages = [record for stage in group.stages for record in self._records(stage)]
-        workers = threads.concurrency() if cost_of(group) >= WORTH else 1
+        workers = threads.concurrency() if cost_of(group) >= GROUP_WORTH else 1
         parts = -(-self.units // self.grain)
         self.tasks = max(1, min(workers, parts))
         self.words = [0] * I.GROUP_HEAD

@@ -19,7 +19,7 @@ from numba import types
 from . import interim, objects, threads
 from . import interpreter as I
 from .build import TASK, Loop, MachineCode
-from .costs import WORTH
+from .costs import GROUP_WORTH
 from .encoding import GroupRecord, StageReport, cost_of
 from .fusion import Barrier, Group
 from .launches import Step, root_of, span_of
@@ -94,6 +94,7 @@ class Program:
         self.words = np.array(words, np.int64)
         self.address = data_address(self.words)
         self.launches_threads = threaded and threads.concurrency() > 1
+        self._interpreter = (_SHARE, _RUN, threads.REGION_CODE)[: 3 if self.launches_threads else 2]
         self._compiled = False
         self._can_wait = calls <= interim.MOST_CALLS
         self._entered = False  # by the compiled interpreter
@@ -114,8 +115,9 @@ class Program:
 
     def compile(self) -> None:
         """Fills in the addresses of all loops, which compiles those that are new."""
-        waits = self._can_wait and not _is_at_hand()
-        for code in (*(() if waits else (_SHARE, _RUN)), *(loop.code for _, loop in self._loops)):
+        waits = self._can_wait and not _are_at_hand(self._interpreter)
+        loops = [loop.code for _, loop in self._loops]
+        for code in (*(() if waits else self._interpreter), *loops):
             code.begin()
         for place, loop in self._loops:
             self.words[place] = loop.address
@@ -162,7 +164,7 @@ class Program:
     @property
     def is_short(self) -> bool:
         """Whether it runs on one thread, and so fast that others can wait for the GIL."""
-        return not self.launches_threads and self.cost < WORTH
+        return not self.launches_threads and self.cost < GROUP_WORTH
 
     def follow_entry(self, follower: Callable[[Any], None]) -> None:
         """Tells what ``f`` is in ``f(address, arrays)``, the quickest call of a short program.
@@ -178,8 +180,10 @@ class Program:
     def enter(self, arrays: tuple[Array, ...]) -> int:
         """Likewise, for a caller who has taken the lock and restored what is to be restored."""
         if not self._entered:
-            if not _is_at_hand():
-                return _run_meanwhile(self.address, arrays)
+            if not _are_at_hand(self._interpreter):
+                if next(_runs) >= LASTING:
+                    _compile_meanwhile(self._interpreter)
+                return interim.run_program(self.address, arrays)
             self._take_interpreter()
         if self.is_short:
             return _entry()(self.address, arrays)
@@ -207,22 +211,21 @@ LASTING = 4
 """So many runs in Python call for the compiled interpreter: more of them will come."""
 
 
-def _is_at_hand() -> bool:
-    """Whether the interpreter need not be compiled."""
-    return _SHARE.is_at_hand() and _RUN.is_at_hand()
+def _are_at_hand(codes: Sequence[MachineCode]) -> bool:
+    """Whether none of them need be compiled."""
+    return all(code.is_at_hand() for code in codes)
 
 
-def _run_meanwhile(address: int, arrays: tuple[Array, ...]) -> int:
-    """Runs a program in Python; programs that go on running get the compiled interpreter."""
-    if next(_runs) == LASTING:
-        threading.Thread(target=_compile_interpreter, name="compiles the interpreter").start()
-    return interim.run_program(address, arrays)
+@cache
+def _compile_meanwhile(codes: tuple[MachineCode, ...]) -> None:
+    """Compiles them in a thread of its own."""
+    threading.Thread(target=_compile, args=(codes,), name="compiles the interpreter").start()
 
 
-def _compile_interpreter() -> None:
-    for code in (_SHARE, _RUN):
+def _compile(codes: tuple[MachineCode, ...]) -> None:
+    for code in codes:
         code.begin()
-    for code in (_SHARE, _RUN):
+    for code in codes:
         code.finish()
 
 

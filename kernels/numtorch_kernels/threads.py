@@ -90,13 +90,16 @@ def region(task: int, descriptor: int, tasks: int) -> None:
     _run(task, descriptor, tasks)
 
 
+REGION_CODE = MachineCode(region, REGION, parallel=True)
+
+
 @cache
 def region_address() -> int:
     """The address of the parallel region, compiled once for all kernels."""
     _launch_threads()
     _State.launched = True
     _State.exclusive = numba.threading_layer() == "workqueue"
-    address = MachineCode(region, REGION, parallel=True).address
+    address = REGION_CODE.address
     _publish()
     return address
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -41,8 +40,8 @@ def interpreter(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(interim, "MOST_CALLS", 0)
         else:
             patch.setattr(interim, "MOST_CALLS", sys.maxsize)
-            patch.setattr("numtorch_kernels.program.LASTING", 0)
-            patch.setattr("numtorch_kernels.program._is_at_hand", lambda: False)
+            patch.setattr("numtorch_kernels.program.LASTING", sys.maxsize)
+            patch.setattr("numtorch_kernels.program._are_at_hand", lambda codes: False)
         yield
 
 
@@ -306,7 +305,7 @@ def test_a_program_takes_the_compiled_interpreter_once_it_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(interim, "MOST_CALLS", sys.maxsize)
-    monkeypatch.setattr("numtorch_kernels.program._is_at_hand", lambda: False)
+    monkeypatch.setattr("numtorch_kernels.program._are_at_hand", lambda codes: False)
     x = np.arange(5, dtype=F32)
     program, (out,) = recorded(lambda x: mul(add(x, x), x), (x,))
     told: list[Any] = []
@@ -316,7 +315,7 @@ def test_a_program_takes_the_compiled_interpreter_once_it_is_there(
     assert meanwhile(program.address, (x, out)) == 0
     assert out.tolist() == [0.0, 2.0, 8.0, 18.0, 32.0]
     assert len(told) == 1
-    monkeypatch.setattr("numtorch_kernels.program._is_at_hand", lambda: True)
+    monkeypatch.setattr("numtorch_kernels.program._are_at_hand", lambda codes: True)
     assert meanwhile(program.address, (x, out)) == 0
     x += 1
     _, entry = told
@@ -325,23 +324,24 @@ def test_a_program_takes_the_compiled_interpreter_once_it_is_there(
 
 
 def test_runs_in_python_call_for_the_compiled_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = threading.Event()
-    monkeypatch.setattr("numtorch_kernels.program._compile_interpreter", called.set)
-    monkeypatch.setattr("numtorch_kernels.program._is_at_hand", lambda: False)
+    called: list[Any] = []
+    monkeypatch.setattr("numtorch_kernels.program._compile_meanwhile", called.append)
+    monkeypatch.setattr("numtorch_kernels.program._are_at_hand", lambda codes: False)
     monkeypatch.setattr("numtorch_kernels.program._runs", itertools.count(1))
     monkeypatch.setattr("numtorch_kernels.program.LASTING", 3)
     monkeypatch.setattr(interim, "MOST_CALLS", sys.maxsize)
     x = np.ones(5, F32)
     program, (out,) = recorded(lambda x: add(x, x), (x,))
-    for run in range(3):
-        assert called.is_set() is False, run
+    for expected in (0, 0, 1, 2):
         assert program.run((x, out)) == 0
-    assert called.wait(10)
+        assert len(called) == expected
+    names = [code.name.rpartition("_")[0] for code in called[0]]
+    assert names == ["run_share", "run_program"]
 
 
 def test_a_long_program_waits_for_the_compiled_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interim, "run_program", refuse)
-    monkeypatch.setattr("numtorch_kernels.program._is_at_hand", lambda: False)
+    monkeypatch.setattr("numtorch_kernels.program._are_at_hand", lambda codes: False)
     monkeypatch.setattr(interim, "MOST_CALLS", 5)
     x = np.ones((9, 8, 40), F32)[:, ::2]
     program, (out,) = recorded(lambda x: add(x, x), (x,))
