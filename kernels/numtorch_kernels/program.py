@@ -223,10 +223,10 @@ def _compile_meanwhile(codes: tuple[MachineCode, ...]) -> None:
 
 
 def _compile(codes: tuple[MachineCode, ...]) -> None:
+    """Compiles them, but no more of them when the main thread is over: Python is to end then."""
     for code in codes:
-        code.begin()
-    for code in codes:
-        code.finish()
+        if threading.main_thread().is_alive():
+            code.finish()
 
 
 @cache

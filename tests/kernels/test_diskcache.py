@@ -142,3 +142,13 @@ def test_round_trip(fresh_choice: None, tmp_path: Path, monkeypatch: pytest.Monk
         diskcache.write("name", code)
         assert diskcache.read("name") == code
     assert [file.name for file in tmp_path.iterdir()] == ["name"]
+
+
+def test_a_program_may_end_while_the_interpreter_is_compiled(tmp_path: Path) -> None:
+    code = (
+        "import numtorch as torch\n"
+        "step = torch.compile(lambda x: (x * 2 + 1).sin().sum())\n"
+        "for _ in range(8): result = step(torch.zeros(50))\n"
+        "print(f'{result:.3f}')\n"
+    )
+    assert run(code, environment(tmp_path / "cache")) == "42.074\n"
