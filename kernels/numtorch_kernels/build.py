@@ -10,9 +10,10 @@ import hashlib
 import re
 import sys
 import types as pytypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
+from threading import main_thread
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from . import (
     convention,
     diskcache,
     intrinsics,
-    library,
+    llvmtext,
     loophints,
     passes,
     target,
@@ -59,7 +60,7 @@ def _environment() -> tuple[str, ...]:
         compiler,
         convention,
         intrinsics,
-        library,
+        llvmtext,
         loophints,
         passes,
         target,
@@ -218,12 +219,6 @@ class MachineCode:
         function = function.function() if isinstance(function, Written) else function
         return compiler.lowered(function, self._parameters, self.name, *self._options)
 
-    def finish(self) -> int:
-        """The address, once a compilation that was begun is over; others can begin meanwhile."""
-        if begun := _begun.get(self.name):
-            begun.result()
-        return self.address
-
     @cached_property
     def address(self) -> int:
         """Where the machine code is, for good."""
@@ -237,6 +232,18 @@ class MachineCode:
                     diskcache.write(name, code)
                 _addresses[name] = compiler.load(code, name)
             return _addresses[name]
+
+
+def compile_each(codes: Iterable[MachineCode]) -> bool:
+    """Compiles them in turn, for a thread that a program which ends has not long to wait for.
+
+    Says whether it came to the last.
+    """
+    for code in codes:
+        if not main_thread().is_alive():
+            return False
+        code.address  # noqa: B018  it is compiled when it is asked for
+    return True
 
 
 def with_globals(function: Function, bind: Mapping[str, Any]) -> Function:

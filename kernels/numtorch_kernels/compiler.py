@@ -23,7 +23,7 @@ from numba.core.compiler import Compiler, Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.target_extension import target_override
 
-from .library import codegen
+from .llvmtext import codegen
 from .passes import Passes
 from .target import OPTIONS, Part
 

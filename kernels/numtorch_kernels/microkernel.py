@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .library import codegen
+from .llvmtext import codegen
 from .loophints import hint
 
 _INT32 = ir.IntType(32)

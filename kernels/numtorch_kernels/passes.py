@@ -118,7 +118,7 @@ class _Writer(Lower):  # type: ignore[misc]
 def _write(state: Any) -> None:
     """Writes the function, and makes it known to those that call it."""
     context, flags, name = state.targetctx, state.flags, state.func_id.func_qualname
-    library = state.library or context.codegen().create_library(name)
+    library = state["library"] or context.codegen().create_library(name)
     description = PythonFunctionDescriptor.from_specialized_function(
         state.func_ir,
         state.typemap,

@@ -18,7 +18,7 @@ from numba import types
 
 from . import interim, objects, threads
 from . import interpreter as I
-from .build import TASK, Loop, MachineCode
+from .build import TASK, Loop, MachineCode, compile_each
 from .costs import GROUP_WORTH
 from .encoding import GroupRecord, StageReport, cost_of
 from .fusion import Barrier, Group
@@ -219,14 +219,7 @@ def _are_at_hand(codes: Sequence[MachineCode]) -> bool:
 @cache
 def _compile_meanwhile(codes: tuple[MachineCode, ...]) -> None:
     """Compiles them in a thread of its own."""
-    threading.Thread(target=_compile, args=(codes,), name="compiles the interpreter").start()
-
-
-def _compile(codes: tuple[MachineCode, ...]) -> None:
-    """Compiles them, but no more of them when the main thread is over: Python is to end then."""
-    for code in codes:
-        if threading.main_thread().is_alive():
-            code.finish()
+    threading.Thread(target=compile_each, args=(codes,), name="compiles the interpreter").start()
 
 
 @cache

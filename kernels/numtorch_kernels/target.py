@@ -21,7 +21,7 @@ from numba.core.intrinsics import fix_divmod
 from numba.core.typing import mathdecl
 
 from .convention import Convention, caller_of
-from .library import Library, codegen
+from .llvmtext import Library, codegen
 from .loophints import write_hints
 from .passes import Passes
 

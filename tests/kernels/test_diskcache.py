@@ -37,7 +37,7 @@ def copy_of(cache: Path, place: Path) -> Path:
 
 
 def test_import_compiles_and_writes_nothing(tmp_path: Path) -> None:
-    code = "import numtorch\nfrom numtorch_kernels import library\nprint(compiled, library._made)"
+    code = "import numtorch\nfrom numtorch_kernels import llvmtext\nprint(compiled, llvmtext._made)"
     assert run(code, environment(tmp_path / "cache")) == "[] []\n"
     assert not (tmp_path / "cache").exists()
 

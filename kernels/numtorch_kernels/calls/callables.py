@@ -9,14 +9,14 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Callable
 from functools import cache
-from threading import Thread, main_thread
+from threading import Thread
 from typing import Any, ClassVar
 
 import numpy as np
 from numba import types
 
-from .. import diskcache, objects
-from ..build import MachineCode, with_globals
+from .. import objects
+from ..build import MachineCode, compile_each, with_globals
 from ..intrinsics import helper, int64_at, offset
 from . import holders, pythontypes
 from .holders import BUSY, HEAD, MISS, UNKNOWN, call_python
@@ -156,12 +156,9 @@ def begin() -> None:
 
 
 def _begin_meanwhile() -> None:
-    """As :func:`begin`, in a thread that a program which ends has not long to wait for."""
-    for code in _codes():
-        if not main_thread().is_alive():
-            return
-        code.address  # noqa: B018  it is compiled when it is asked for
-    begin()
+    """As :func:`begin`, in a thread of its own."""
+    if compile_each(_codes()):
+        begin()
 
 
 class Patience:
@@ -172,7 +169,7 @@ class Patience:
     def is_over(self) -> bool:
         """Whether there is nothing more to wait for; to be asked at each call through Python."""
         self.calls += 1
-        if self.calls == _LOOK_AT and all(diskcache.holds(code.name) for code in _codes()):
+        if self.calls == _LOOK_AT and all(code.is_at_hand() for code in _codes()):
             begin()
             return True
         if self.calls == _PATIENCE and objects.are_as_expected():
