@@ -30,6 +30,7 @@ from . import (
     loophints,
     passes,
     target,
+    translation,
 )
 from .intrinsics import Helper, clear_float_flags, pointer_reader
 
@@ -64,6 +65,7 @@ def _environment() -> tuple[str, ...]:
         loophints,
         passes,
         target,
+        translation,
         sys.modules[__name__],
     )
     texts = (_source_digest(module.__name__) for module in base)
@@ -171,7 +173,6 @@ def meaning(function: Function | Written) -> tuple[str, ...]:
     return (_text(function.__code__), *sorted(values))
 
 
-_begun: dict[str, compiler.Compilation] = {}
 _addresses: dict[str, int] = {}
 
 
@@ -209,9 +210,8 @@ class MachineCode:
     def begin(self) -> None:
         """Starts the compilation, if there has to be one; of others begun, it goes on meanwhile."""
         with compiler.compiler_lock:
-            if self.name in _begun or self.is_at_hand():
-                return
-            _begun[self.name] = compiler.Compilation(self.lowered(), self.name)
+            if not (translation.is_begun(self.name) or self.is_at_hand()):
+                translation.begin(self.lowered(), self.name)
 
     def lowered(self) -> list[str]:
         """LLVM's text of it."""
@@ -225,10 +225,9 @@ class MachineCode:
         name = self.name
         with compiler.compiler_lock:
             if name not in _addresses:
-                begun = _begun.pop(name, None)
-                code = diskcache.read(name) if begun is None else None
+                code = None if translation.is_begun(name) else diskcache.read(name)
                 if code is None:
-                    code = begun.result() if begun else compiler.object_code(self.lowered())
+                    code = translation.finished(name) or translation.object_code(self.lowered())
                     diskcache.write(name, code)
                 _addresses[name] = compiler.load(code, name)
             return _addresses[name]

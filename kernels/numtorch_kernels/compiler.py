@@ -1,6 +1,6 @@
-"""From a Python function to object code, and from object code to an address.
+"""From a Python function to LLVM's text, and from object code to an address.
 
-Nothing but the entry is visible in the object code, so that code of several processes can be loaded
+Nothing but the entry is visible in the text, so that object code of several processes can be loaded
 into one: Numba numbers the names of functions anew in each.
 """
 
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from threading import Thread
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import llvmlite
@@ -31,14 +30,6 @@ compiler_lock = global_compiler_lock
 
 listeners: list[Callable[[], None]] = []
 """Called before a function is compiled."""
-
-_STAGES: tuple[dict[str, Any], ...] = (
-    {"cost": "cheap", "opt": 0, "loop_vectorize": False, "slp_vectorize": False},
-    {},
-)
-"""As Numba optimises: loops are rotated and calls inlined, without which few would be vectorised;
-then all of it."""
-
 
 _SWITCH = 2e-4  # s; with Python's usual 5 ms a first call of ten operations took 1.8 s for 1.4
 
@@ -64,8 +55,8 @@ def environment() -> tuple[Any, ...]:
 def _compiling(context: cpu.CPUContext) -> Iterator[None]:
     """Numba generates code with our generator within, and nothing looks for garbage.
 
-    There is hardly any, but to look for it among all of Numba's objects costs 0.1 s. LLVM's thread
-    gets Python's lock at once when it wants it, which it does some thirty times for a moment.
+    There is hardly any, but to look for it among all of Numba's objects costs 0.1 s. A thread that
+    translates gets Python's lock at once when it wants it, some thirty times for a moment.
     """
     usual, context._internal_codegen = context._internal_codegen, codegen()
     collecting, interval = gc.isenabled(), sys.getswitchinterval()
@@ -131,23 +122,6 @@ def _entry(context: cpu.CPUContext, callee: Any, name: str) -> ir.Module:
     return module
 
 
-def optimised(texts: Sequence[str]) -> llvm.ModuleRef:
-    """The module of linked texts."""
-    module, *rest = map(llvm.parse_assembly, texts)
-    for other in rest:
-        module.link_in(other)
-    module.verify()
-    for settings in _STAGES:
-        passes, builder = codegen()._module_pass_manager(**settings)
-        passes.run(module, builder)
-    return module
-
-
-def object_code(texts: Sequence[str]) -> bytes:
-    """What the linked texts become."""
-    return codegen()._tm.emit_object(optimised(texts))
-
-
 @compiler_lock
 def load(code: bytes, name: str) -> int:
     """The address of the function ``name`` of object code, which stays in memory for good."""
@@ -155,24 +129,3 @@ def load(code: bytes, name: str) -> int:
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine.get_function_address(name)
-
-
-class Compilation:
-    """Object code in the making: LLVM works in a thread of its own, without Python's lock."""
-
-    def __init__(self, texts: Sequence[str], name: str) -> None:
-        self._texts = texts
-        self._code: bytes | None = None
-        self._thread = Thread(target=self._translate, name=f"compiles {name}")
-        self._thread.start()
-
-    def _translate(self) -> None:
-        with suppress(Exception):  # which the one who waits for the result shall see
-            self._code = object_code(self._texts)
-
-    def result(self) -> bytes:
-        """The object code, once it is there."""
-        self._thread.join()
-        if self._code is None:  # the thread failed, or was left behind by a fork
-            return object_code(self._texts)
-        return self._code

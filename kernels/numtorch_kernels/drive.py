@@ -20,7 +20,7 @@ from .build import REGION, Loop, MachineCode, task
 from .costs import WORTH, element_cost
 from .deferral import deferring
 from .intrinsics import address_of, call_loop, call_region, helper, int64_at, offset, words
-from .layout import SHORT, broadcast_strides, merge
+from .layout import SHORT, broadcast_strides, data_address, merge
 from .objects import (
     ALIGNED,
     CONTIGUOUS,
@@ -84,7 +84,7 @@ def _run_chunk(descriptor: int, index: int) -> None:
 # Words of a template, which says what a loop needs of its operands; and of the record that it has
 # of each operand: the dtype's kind; its size, negative of outputs; how many core dimensions there
 # are, the place of their first step among those of all operands, and the places of their sizes.
-_ADDRESS, _COUNT, REGION_OF, CHUNK, _ITEMS, _OBJECT, _SIZES, _ALL_STEPS, _TEMPLATE = range(9)
+_ADDRESS, _COUNT, _STATE, CHUNK, _ITEMS, _OBJECT, _SIZES, _ALL_STEPS, _TEMPLATE = range(9)
 _KIND, _ITEM, _OWN, _FIRST_STEP, _FIRST_SIZE = range(5)
 _RECORD = _FIRST_SIZE + 3
 
@@ -114,7 +114,7 @@ def cut_up(descriptor, t, size, rows, tasks, unit):
 def share_out(descriptor, t, size, rows, tasks, unit):
     """Has all threads run the loop over rows of ``size`` elements."""
     cut_up(descriptor, t, size, rows, tasks, unit)
-    call_region(t[REGION_OF], t[CHUNK], address_of(descriptor), tasks)
+    call_region(int64_at(t[_STATE])[threads.ENTRY], t[CHUNK], address_of(descriptor), tasks)
 
 
 def run_adjacent(template: int, tasks: int, arrays: int) -> int:
@@ -200,7 +200,7 @@ _RUN_ROWS = MachineCode(run_rows, (*REGION, types.intp), result=types.intp)
 
 def _template(loop: Loop) -> Array:
     names = list(dict.fromkeys(name for own in loop.names for name in own))
-    words_ = [loop.address, len(loop.dtypes), threads.region_address(), task(_run_chunk)]
+    words_ = [loop.address, len(loop.dtypes), data_address(threads.state), task(_run_chunk)]
     words_ += [objects.TUPLE_HEAD, objects.OBJECT_HEAD, len(names), sum(loop.core)]
     for k, (dtype, own) in enumerate(zip(loop.dtypes, loop.names, strict=True)):
         size = dtype.itemsize if k < loop.inputs else -dtype.itemsize

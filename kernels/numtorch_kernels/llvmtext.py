@@ -6,12 +6,14 @@ of its callers. Here functions are text until a kernel is whole, and LLVM sees i
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 from itertools import count
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
+from numba.core import config
 from numba.core.cgutils import normalize_ir_text
 from numba.core.codegen import CodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
@@ -120,6 +122,14 @@ class Codegen(JITCPUCodegen):  # type: ignore[misc]
         if self._data_layout:
             module.data_layout = self._data_layout
         return module
+
+    def apart(self) -> Codegen:
+        """The same with a target machine of its own, which threads cannot share."""
+        options = {"opt": config.OPT}
+        self._customize_tm_options(options)
+        generator = copy(self)
+        generator._tm = llvm.Target.from_triple(self._triple).create_target_machine(**options)
+        return generator
 
     def set_env(self, env_name: str, env: Any) -> None:
         """Nothing: kernels have no Python objects."""

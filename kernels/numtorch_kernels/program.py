@@ -119,7 +119,7 @@ class Program:
         loops = [loop.code for _, loop in self._loops]
         for code in (*(() if waits else self._interpreter), *loops):
             code.begin()
-        for place, loop in self._loops:
+        for place, loop in reversed(self._loops):  # threads begin with the first
             self.words[place] = loop.address
         self._loops.clear()
         if not waits:

@@ -99,9 +99,9 @@ def region_address() -> int:
     _launch_threads()
     _State.launched = True
     _State.exclusive = numba.threading_layer() == "workqueue"
-    address = REGION_CODE.address
+    state[ENTRY] = REGION_CODE.address
     _publish()
-    return address
+    return int(state[ENTRY])
 
 
 @cache
@@ -111,16 +111,21 @@ def _region() -> Callable[[int, int, int], None]:
     return ctypes.CFUNCTYPE(None, word, word, word)(region_address())
 
 
-WORKERS, UNTIL, DELAYED = range(3)
-state = np.zeros(3, np.int64)
+WORKERS, UNTIL, DELAYED, ENTRY = range(4)
+state = np.zeros(4, np.int64)
 """For compiled code: how many threads it may use (0: Python has to say); that there are to be no
-launches before a time of the monotonic clock, in nanoseconds; how many of the last were delayed."""
+launches before a time of the monotonic clock, in nanoseconds; how many of the last were delayed;
+where the parallel region is, if it may use several threads."""
 
 
 def _publish() -> None:
     """Writes the state for compiled code, which knows the clock of Linux only."""
-    able = _State.launched and not (_State.forked or _State.exclusive)
-    state[WORKERS] = _State.wanted if able and sys.platform == "linux" else 0
+    workers = concurrency()
+    able = workers == 1 or (_State.launched and not _State.exclusive)
+    state[WORKERS] = workers if able and sys.platform == "linux" else 0
+
+
+_publish()
 
 
 def clock() -> int:

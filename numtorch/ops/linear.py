@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -188,9 +189,13 @@ class ProductOp(Op):
 class BatchOp(Op):
     """The product of batches of matrices: most do not come here once their loop is known."""
 
+    def __init__(self, *arguments: Any, strict: bool = False, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.strict = strict  # about batches, which are equal
+
     def make_calls(self) -> Calls:
         """What answers calls with the usual operands, and calls the forward with others."""
-        return self.forward_calls(BatchCalls)
+        return self.forward_calls(partial(BatchCalls, strict=self.strict))
 
     def compute(self, arguments: tuple[Any, ...]) -> Tensor:
         """The product, whose loop is noted."""
@@ -219,6 +224,7 @@ bmm: Op = BatchOp(
         "x": lambda g, mat2: bmm(g, mat2.transpose(1, 2)),
         "mat2": lambda g, x: bmm(x.transpose(1, 2), g),
     },
+    strict=True,
 )
 _matmul_row = BatchOp(
     _broadcast_product,

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cpu
 
-from numtorch_kernels import build, compiler, matmul, target
+from numtorch_kernels import build, compiler, matmul, target, translation
 from numtorch_kernels.intrinsics import cast, helper, zero
 from processes import environment, run
 
@@ -127,7 +127,7 @@ def test_options_of_a_helper_are_part_of_its_meaning() -> None:
 
 def test_code_names_nothing_but_its_entry() -> None:
     entry = build.define("def entry(a, b):\n    twice(a, b)\n", "entry", {"twice": twice})
-    code = compiler.object_code(compiler.lowered(entry, build.TASK, "some_entry"))
+    code = translation.object_code(compiler.lowered(entry, build.TASK, "some_entry"))
     assert b"some_entry" in code
     assert b"combine" not in code
 
@@ -210,15 +210,15 @@ def test_compilations_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
     for code in codes:
         code.begin()
-    assert set(build._begun) == {code.name for code in codes}
-    assert len({code.address for code in codes}) == 3
-    assert not build._begun
+    assert all(translation.is_begun(code.name) for code in codes)
+    assert len({code.address for code in reversed(codes)}) == 3
+    assert not any(translation.is_begun(code.name) for code in codes)
 
 
 def test_a_failed_compilation_raises_where_its_result_is_wanted() -> None:
-    begun = compiler.Compilation(["no module"], "nothing")
+    translation.begin(["no module"], "nothing")
     with pytest.raises(RuntimeError, match="LLVM IR parsing error"):
-        begun.result()
+        translation.finished("nothing")
 
 
 KERNELS = """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .. import threads
 from ..costs import WORTH
-from ..drive import CHUNK, REGION_OF, cut_up
+from ..drive import CHUNK, cut_up
 from ..intrinsics import address_of, call_region, call_task, helper, int64_at, offset, words
 from ..memory import SMALLEST
 from .holders import (
@@ -77,22 +77,22 @@ def tasks_for(t, cost):
 
 
 @helper
-def enter(t, region, task, descriptor, tasks, expected):
+def enter(t, task, descriptor, tasks, expected):
     """Runs a task on so many threads, without Python's lock; says if all went well.
 
     The work should take so many nanoseconds of one thread; if it takes far longer, it waited for
     a core, and there are no launches for a while, as :func:`threads.judge` has it. A single task is
     no launch: OpenMP's barrier waits for all threads, with or without work.
     """
-    thread = save_thread()
+    state, thread = int64_at(t[THREADS]), save_thread()
     started = now(t)
     if tasks == 1:
         call_task(task, address_of(descriptor), 0)
     else:
-        call_region(region, task, address_of(descriptor), tasks)
+        call_region(state[threads.ENTRY], task, address_of(descriptor), tasks)
     taken = now(t) - started
     restore_thread(thread)
-    state, late = int64_at(t[THREADS]), taken - 3 * expected // tasks
+    late = taken - 3 * expected // tasks
     if tasks > 1:
         state[threads.DELAYED] = state[threads.DELAYED] + 1 if late > DELAY else 0
     if tasks == 1 or (late <= TIME_SLICE and state[threads.DELAYED] < threads.MOST_DELAYED):
@@ -109,4 +109,4 @@ def enter(t, region, task, descriptor, tasks, expected):
 def share(t, template, descriptor, size, rows, tasks, unit, expected):
     """Runs a loop over rows on several threads; see :func:`enter`."""
     cut_up(descriptor, template, size, rows, tasks, unit)
-    return enter(t, template[REGION_OF], template[CHUNK], descriptor, tasks, expected)
+    return enter(t, template[CHUNK], descriptor, tasks, expected)

@@ -41,7 +41,7 @@ from .recording import record_call
 # the first, the second, or both need gradients; how threads share a product, or 0; dimensions.
 (_NEXT, _OF, _MATRICES, _ROWS, _COLUMNS, _MOST, _MOST_OF_VECTOR, _DESCRIPTION,
  _ITEM, _COST, _RECIPES) = range(11)  # fmt: skip
-_REGION, _TASK, _RANK = range(_RECIPES + 3, _RECIPES + 6)
+_TASK, _RANK = range(_RECIPES + 3, _RECIPES + 5)
 _WORDS = _RANK + 1
 
 _DOT_WORDS, _PARTS = 12, 400  # of the frame of a dot product: its descriptor, and after it parts
@@ -121,7 +121,7 @@ def enter_holding(t, plan, x, y, descriptor, tasks, expected):
     one, other = int64_at(x)[t[ARRAY]], int64_at(y)[t[ARRAY]]
     hold(one)
     hold(other)
-    done = enter(t, plan[_REGION], plan[_TASK], descriptor, tasks, expected)
+    done = enter(t, plan[_TASK], descriptor, tasks, expected)
     release(one)
     release(other)
     return done
@@ -229,8 +229,7 @@ class ProductPlans:
                 plan[place] = loop.address
         shared = plan[_MATRICES if self._rank == 2 else _ROWS]
         if threads.state[threads.WORKERS] and shared and plan[_COST]:
-            share = shared_task(dtype) if self._rank == 2 else dot_task(dtype)
-            plan[_REGION], plan[_TASK] = threads.region_address(), share
+            plan[_TASK] = shared_task(dtype) if self._rank == 2 else dot_task(dtype)
 
 
 class ProductCalls(Calls):
