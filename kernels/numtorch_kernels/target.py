@@ -58,8 +58,9 @@ class _Typing(typing.Context):  # type: ignore[misc]
         self.install_registry(mathdecl.registry)
 
     def resolve_value_type(self, value: Any) -> types.Type:
-        """What a constant is; a function is none of all that Numba tries before it looks it up."""
-        found = self._lookup_global(value) if isinstance(value, BuiltinFunctionType) else None
+        """What a constant is; a function or class is little of what Numba tries before a look up."""
+        known = isinstance(value, BuiltinFunctionType | type)
+        found = self._lookup_global(value) if known else None
         return found or super().resolve_value_type(value)
 
     def resolve_function_type(
