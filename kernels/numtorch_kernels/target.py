@@ -58,7 +58,7 @@ class _Typing(typing.Context):  # type: ignore[misc]
         self.install_registry(mathdecl.registry)
 
     def resolve_value_type(self, value: Any) -> types.Type:
-        """What a constant is; a function or class is little of what Numba tries before a look up."""
+        """What a constant is; a function or class is little of what Numba tries first."""
         known = isinstance(value, BuiltinFunctionType | type)
         found = self._lookup_global(value) if known else None
         return found or super().resolve_value_type(value)

@@ -8,6 +8,7 @@ or if it is none that can be compared the identity, must stay as it was.
 from __future__ import annotations
 
 import collections
+import dis
 import functools
 import sys
 import types
@@ -29,6 +30,7 @@ _COMPARED = (dtype, np.dtype, np.generic, Size)
 _OPAQUE = (types.ModuleType, type, types.BuiltinFunctionType)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _OUTSIDE = frozenset({"print", "input", "open", "breakpoint"})
+_GLOBAL_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _CLOCKS = frozenset({"time", "datetime"})
 _LIBRARIES = {
     "torch",
@@ -284,8 +286,10 @@ class Sources:
     # ------------------------------------------------------------------ following code
 
     def follow_function(self, function: types.FunctionType, name: str) -> None:
-        """Follows what a function of the user's refers to."""
-        if is_library(function.__module__):
+        """Follows what a function of the user's refers to; and one that a library's stands for."""
+        if is_library(function.__globals__.get("__name__")):
+            if hasattr(function, "__wrapped__"):
+                self.follow(function.__wrapped__, f"{name}.__wrapped__")
             return
         for cell in function.__closure__ or ():
             try:
@@ -308,7 +312,7 @@ class Sources:
         space = self.bind(scope)
         for each in names_in(code):
             self._attributes.add(each)
-        for each in names_in(code):
+        for each in globals_in(code):
             if each in scope:
                 self._follow_global(scope[each], f"{space}[{each!r}]")
 
@@ -338,9 +342,21 @@ def _conditions(value: Tensor, name: str) -> list[str]:
     return conditions
 
 
-def names_in(code: types.CodeType) -> Iterator[str]:
-    """The names of globals and attributes that code refers to, nested code included."""
-    yield from code.co_names
+def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Code, and what is nested in it."""
+    yield code
     for each in code.co_consts:
         if isinstance(each, types.CodeType):
-            yield from names_in(each)
+            yield from _codes_in(each)
+
+
+def names_in(code: types.CodeType) -> Iterator[str]:
+    """The names of globals and attributes that code refers to, nested code included."""
+    for each in _codes_in(code):
+        yield from each.co_names
+
+
+def globals_in(code: types.CodeType) -> dict[str, None]:
+    """The names of globals that code reads, likewise; an attribute may be called like one."""
+    instructions = (each for part in _codes_in(code) for each in dis.get_instructions(part))
+    return {each.argval: None for each in instructions if each.opname in _GLOBAL_READS}

@@ -161,6 +161,44 @@ def test_globals_and_cells_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(newest().replays) == 3
 
 
+SCRIPT = """
+import numtorch as torch
+
+model = torch.nn.Linear(3, 2)
+opt = torch.optim.SGD(model.parameters(), lr=0.01)
+scale = 2.0
+
+def loss_of(x):
+    return model(x).square().sum() * scale
+
+{decorator}
+def half(x):
+    return x * 0.5
+
+@torch.compile
+def step(x):
+    opt.zero_grad()
+    loss = half(loss_of(x))
+    loss.backward()
+    opt.step()
+    return loss
+"""
+
+
+@pytest.mark.parametrize("decorator", ["", "@torch.compile", "@torch.enable_grad()"])
+def test_a_script_may_call_its_function_like_a_method(decorator: str) -> None:
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(SCRIPT.format(decorator=decorator), scope)
+    x, compiled = torch.rand(5, 3), newest()
+    for scale in (2.0, 4.0):
+        scope["scale"] = scale
+        for _ in range(4):
+            expected = scope["loss_of"](x).item() / 2
+            assert scope["step"](x).item() == pytest.approx(expected)
+    # without gradients, with gradients, with another scale
+    assert (len(compiled.replays), compiled.reason) == (3, "")
+
+
 def test_numbers_among_the_arguments() -> None:
     @torch.compile
     def function(x: Any, n: int, *, factor: float = 1.0) -> Any:
