@@ -21,6 +21,10 @@ COMPILING = [variant for variant in VARIANTS if variant not in LIBRARIES]
 CACHES = ("NUMTORCH_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
 MARKS = ("<!-- compiled:begin -->", "<!-- compiled:end -->")
 
+# Seconds that a turn takes: this machine is quicker or slower by a factor of 1.8 for tenths of a
+# second, and a turn counts its best block. Turns of 0.05 s saw either.
+SECONDS = 0.5
+
 Seconds = list[float] | str  # of the first calls, or why there were none
 
 
@@ -106,6 +110,7 @@ def document(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the rows asked for, print them as they come, and write the files."""
     options = parser("compiled and eager steps of numtorch and PyTorch, in turns")
+    options.set_defaults(seconds=SECONDS)
     options.add_argument(
         "--first-calls", action="store_true", help="measure the first calls too, which takes long"
     )
