@@ -51,10 +51,12 @@ from .recording import record_call
 # Words of a plan: the loops, of which 0 is not known; the item sizes of x and of the result; what
 # is divided by how many elements were combined: nothing, float32 or float64; the operand of who
 # needs none; the places for recipes of calls over all and over one dimension; what launches need to
-# know of the two loops, of that for parts of a row, and of that for what these gave.
+# know of the two loops, of those for chunks of a row and for its rest, and of that for what these
+# gave.
 (_NEXT, _OF, _ROWS, _COLUMNS, _DESCRIPTION, _RESULT, _ITEM, _RESULT_ITEM, _SCALE,
  _UNUSED, _RECIPES) = range(11)  # fmt: skip
-_SHARED_ROWS, _SHARED_COLUMNS, _SHARED_PARTS, _ENDS = range(_RECIPES + 2, _RECIPES + 6)
+(_SHARED_ROWS, _SHARED_COLUMNS, _SHARED_CHUNKS, _SHARED_REST, _ENDS,
+ _WORDS) = range(_RECIPES + 2, _RECIPES + 8)  # fmt: skip
 _NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
 _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
@@ -183,18 +185,20 @@ def reduce_large(t, plan, operand, axis, target, frame):
     item, size = plan[_ITEM], plan[_RESULT_ITEM]
     scale, unused = write_scale(plan, n, number), plan[_UNUSED]
     if axis < 0 or operand[RANK] == 1:
-        if n <= ROW_LIMIT or plan[_SHARED_PARTS] == 0 or plan[_ENDS] == 0 or n >= _MOST_IN_PARTS:
+        if n <= ROW_LIMIT or plan[_SHARED_CHUNKS] == 0 or plan[_ENDS] == 0 or n >= _MOST_IN_PARTS:
+            return False
+        if plan[_SHARED_REST] == 0 and n % LIMIT > 0:
             return False
         parts = offset(frame, 64)
         whole, rest = n // LIMIT, n % LIMIT
         at, to = operand[AT], address_of(parts)
         done = share_rows(
-            t, plan[_SHARED_PARTS], at, LIMIT * item, item, LIMIT, whole, unused, unused, to, size,
+            t, plan[_SHARED_CHUNKS], at, LIMIT * item, item, LIMIT, whole, unused, unused, to, size,
             work, tasks,
         )  # fmt: skip
         if rest > 0:
             done &= share_rows(
-                t, plan[_SHARED_PARTS], at + whole * LIMIT * item, 0, item, rest, 1, unused, unused,
+                t, plan[_SHARED_REST], at + whole * LIMIT * item, 0, item, rest, 1, unused, unused,
                 to + whole * size, 0, work, 1,
             )  # fmt: skip
             whole += 1
@@ -305,25 +309,28 @@ class ReductionCalls(Calls):
         if plan is None:
             scale = _SCALES[target.name] if self._is_mean else _NO_SCALE
             nothing = unused[target]
-            plan = self._plans[source] = np.array(
-                [int(self.words[PLANS]), id(kind), 0, 0, id(target), id(result), source.itemsize,
-                 target.itemsize, scale, nothing.ctypes.data, *[0] * 6], np.int64
+            plan = self._plans[source] = np.zeros(_WORDS, np.int64)
+            plan[:_RECIPES] = (
+                int(self.words[PLANS]), id(kind), 0, 0, id(target), id(result), source.itemsize,
+                target.itemsize, scale, nothing.ctypes.data,
             )  # fmt: skip
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
             self.keep(kind, target, result, nothing)
         if plan[_ROWS] and plan[_COLUMNS] and self._launched.get(source) == launched():
             return
+        loop_of = self._reduction.loop
         stages = (
-            (_SHARED_ROWS, (source, target, rows, True, True)),
-            (_SHARED_COLUMNS, (source, target, columns, True, True)),
-            (_SHARED_PARTS, (source, target, rows, True, False)),
-            (_ENDS, (target, target, rows, False, True)),
+            (_SHARED_ROWS, loop_of(source, target)),
+            (_SHARED_COLUMNS, loop_of(source, target, columns)),
+            (_SHARED_CHUNKS, self._reduction.chunk_loop(source, target)),
+            (_SHARED_REST, loop_of(source, target, last=False)),
+            (_ENDS, loop_of(target, target, first=False)),
         )
-        for place, stage in stages:
-            plan[place] = template_of(self._reduction.loop(*stage))
+        for place, loop in stages:
+            plan[place] = template_of(loop)
         for place, kernel in ((_ROWS, rows), (_COLUMNS, columns)):
-            loop = self._reduction.loop(source, target, kernel)
+            loop = loop_of(source, target, kernel)
             if loop.is_compiled():
                 plan[place] = loop.address
         self._launched[source] = launched()
