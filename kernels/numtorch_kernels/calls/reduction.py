@@ -51,12 +51,10 @@ from .recording import record_call
 # Words of a plan: the loops, of which 0 is not known; the item sizes of x and of the result; what
 # is divided by how many elements were combined: nothing, float32 or float64; the operand of who
 # needs none; the places for recipes of calls over all and over one dimension; what launches need to
-# know of the two loops, of those for chunks of a row and for its rest, and of that for what these
-# gave.
+# know of the two loops, of that for chunks of a row, and of that for what these gave.
 (_NEXT, _OF, _ROWS, _COLUMNS, _DESCRIPTION, _RESULT, _ITEM, _RESULT_ITEM, _SCALE,
  _UNUSED, _RECIPES) = range(11)  # fmt: skip
-(_SHARED_ROWS, _SHARED_COLUMNS, _SHARED_CHUNKS, _SHARED_REST, _ENDS,
- _WORDS) = range(_RECIPES + 2, _RECIPES + 8)  # fmt: skip
+_SHARED_ROWS, _SHARED_COLUMNS, _SHARED_CHUNKS, _ENDS, _WORDS = range(_RECIPES + 2, _RECIPES + 7)
 _NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
 _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
@@ -187,8 +185,6 @@ def reduce_large(t, plan, operand, axis, target, frame):
     if axis < 0 or operand[RANK] == 1:
         if n <= ROW_LIMIT or plan[_SHARED_CHUNKS] == 0 or plan[_ENDS] == 0 or n >= _MOST_IN_PARTS:
             return False
-        if plan[_SHARED_REST] == 0 and n % LIMIT > 0:
-            return False
         parts = offset(frame, 64)
         whole, rest = n // LIMIT, n % LIMIT
         at, to = operand[AT], address_of(parts)
@@ -198,8 +194,8 @@ def reduce_large(t, plan, operand, axis, target, frame):
         )  # fmt: skip
         if rest > 0:
             done &= share_rows(
-                t, plan[_SHARED_REST], at + whole * LIMIT * item, 0, item, rest, 1, unused, unused,
-                to + whole * size, 0, work, 1,
+                t, plan[_SHARED_CHUNKS], at + whole * LIMIT * item, 0, item, rest, 1, unused,
+                unused, to + whole * size, 0, work, 1,
             )  # fmt: skip
             whole += 1
         return done and share_rows(
@@ -324,7 +320,6 @@ class ReductionCalls(Calls):
             (_SHARED_ROWS, loop_of(source, target)),
             (_SHARED_COLUMNS, loop_of(source, target, columns)),
             (_SHARED_CHUNKS, self._reduction.chunk_loop(source, target)),
-            (_SHARED_REST, loop_of(source, target, last=False)),
             (_ENDS, loop_of(target, target, first=False)),
         )
         for place, loop in stages:
