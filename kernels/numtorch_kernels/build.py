@@ -13,7 +13,7 @@ import types as pytypes
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from threading import main_thread
+from threading import RLock, main_thread
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,7 @@ def _text(code: pytypes.CodeType) -> str:
     return repr((code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars))
 
 
+_naming = RLock()  # for one thread at a time: another would take an unfinished digest for the whole
 _digests: dict[Function, str] = {}
 
 
@@ -200,7 +201,8 @@ class MachineCode:
         """The name of the C function, and of its file in the cache."""
         fastmath, result, _ = self._options
         options = map(str, (*self._parameters, *sorted(fastmath), result))
-        digest = _sha256(*_environment(), *options, *meaning(self._function))
+        with _naming:
+            digest = _sha256(*_environment(), *options, *meaning(self._function))
         return f"{self._function.__name__}_{digest[:32]}"
 
     def is_at_hand(self) -> bool:

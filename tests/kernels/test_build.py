@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -199,6 +201,17 @@ def test_private_values_of_one_name_stay_apart() -> None:
     out = np.empty(3, i8)
     build.gufunc(both_tables, "()->()", (i8, i8), bind=bind).ufunc(np.arange(3), out)
     assert out.tolist() == [1010, 1012, 1014]
+
+
+def test_threads_give_a_function_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest_of = build._sha256
+    monkeypatch.setattr(build, "_digests", {})
+    monkeypatch.setattr(build, "_known", {})
+    monkeypatch.setattr(build, "_sha256", lambda *texts: sleep(1e-3) or digest_of(*texts))
+    entry = build.define("def entry(a, b):\n    twice(a, b)\n", "entry", {"twice": twice})
+    with ThreadPoolExecutor(4) as pool:
+        names = pool.map(lambda _: build.MachineCode(entry, build.TASK).name, range(8))
+    assert set(names) == {build.MachineCode(entry, build.TASK).name}
 
 
 def test_compilations_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
