@@ -9,6 +9,13 @@ from typing import Any
 import pytest
 
 import numtorch
+from numtorch.ops.table import TABLE
+from numtorch_kernels.calls import pythontypes
+
+
+def in_python(name: str) -> Callable[..., Any]:
+    """The Python function behind a row's method."""
+    return pythontypes.wrapped(TABLE[name].method)
 
 
 def python_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -55,6 +55,11 @@ def is_library(module: str | None) -> bool:
     return (module or "").partition(".")[0] in _LIBRARIES
 
 
+def _is_of_library(function: Any) -> bool:
+    """Whether a function is a library's, whatever it says: what wraps another repeats its names."""
+    return is_library(function.__globals__.get("__name__"))
+
+
 class Source:
     """A tensor that a function uses, how the checking code calls it, and how it was found."""
 
@@ -287,7 +292,7 @@ class Sources:
 
     def follow_function(self, function: types.FunctionType, name: str) -> None:
         """Follows what a function of the user's refers to; and one that a library's stands for."""
-        if is_library(function.__globals__.get("__name__")):
+        if _is_of_library(function):
             if hasattr(function, "__wrapped__"):
                 self.follow(function.__wrapped__, f"{name}.__wrapped__")
             return
@@ -303,7 +308,7 @@ class Sources:
 
     def _follow_code(self, function: Any, name: str) -> None:
         code = getattr(function, "__code__", None)
-        if code is None or code in self._codes or is_library(function.__module__):
+        if code is None or code in self._codes or _is_of_library(function):
             return
         self._codes.add(code)
         if not _OUTSIDE.isdisjoint(names_in(code)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import subprocess
@@ -197,6 +198,17 @@ def test_a_script_may_call_its_function_like_a_method(decorator: str) -> None:
             assert scope["step"](x).item() == pytest.approx(expected)
     # without gradients, with gradients, with another scale
     assert (len(compiled.replays), compiled.reason) == (3, "")
+
+
+def test_what_wraps_a_librarys_function_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    @functools.wraps(math.hypot)
+    def scaled(x: Any) -> Any:
+        return x * SCALE
+
+    compiled = torch.compile(lambda x: scaled(x))
+    assert compiled(torch.ones(1)).item() == 2.0
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 5.0)
+    assert compiled(torch.ones(1)).item() == 5.0
 
 
 def test_numbers_among_the_arguments() -> None:

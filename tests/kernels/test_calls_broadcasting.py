@@ -11,10 +11,9 @@ import pytest
 
 import numtorch
 from numtorch import Tensor
-from numtorch.ops.table import TABLE
 from numtorch_kernels import threads
-from numtorch_kernels.calls import callables, pythontypes
-from python_calls import are_answered, python_calls
+from numtorch_kernels.calls import callables
+from python_calls import are_answered, in_python, python_calls
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -133,7 +132,7 @@ def test_large_reductions_of_the_middle(
     name: str, shape: tuple[int, ...], thread_counts: Callable[[], Iterator[int]]
 ) -> None:
     x = numtorch.rand(shape) + 0.5
-    python: Any = pythontypes.wrapped(TABLE[name].method)
+    python: Any = in_python(name)
     method = getattr(Tensor, name)
     for _ in thread_counts():
         for arguments in ((1,), (1, True)):
