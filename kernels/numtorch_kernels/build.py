@@ -7,16 +7,18 @@ Every compiled thing is one C function: a loop in the shape of NumPy's inner loo
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 import types as pytypes
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, cached_property
+from functools import cache, partial
 from pathlib import Path
 from threading import RLock, main_thread
 from typing import Any
 
 import numpy as np
+from llvmlite.binding import ffi
 from numba import types
 from numba.np.ufunc import _internal  # type: ignore[attr-defined]
 
@@ -103,6 +105,15 @@ def _text(code: pytypes.CodeType) -> str:
 
 _naming = RLock()  # for one thread at a time: another would take an unfinished digest for the whole
 _digests: dict[Function, str] = {}
+
+if hasattr(os, "register_at_fork"):
+    # What another thread held would stay locked in a child: a fork waits for what is being compiled.
+    # The last of these is taken first, as where functions are compiled.
+    for _lock in (ffi.lib._lock, _naming, compiler.compiler_lock):
+        _unlock = partial(_lock.__exit__, None, None, None)
+        os.register_at_fork(
+            before=_lock.__enter__, after_in_parent=_unlock, after_in_child=_unlock
+        )
 
 
 def _digest(function: Function) -> str:
@@ -195,15 +206,18 @@ class MachineCode:
         self._function = function
         self._parameters = parameters
         self._options = (fastmath, result, parallel)
+        self._name = ""
 
-    @cached_property
+    @property
     def name(self) -> str:
         """The name of the C function, and of its file in the cache."""
-        fastmath, result, _ = self._options
-        options = map(str, (*self._parameters, *sorted(fastmath), result))
-        with _naming:
-            digest = _sha256(*_environment(), *options, *meaning(self._function))
-        return f"{self._function.__name__}_{digest[:32]}"
+        if not self._name:
+            fastmath, result, _ = self._options
+            options = map(str, (*self._parameters, *sorted(fastmath), result))
+            with _naming:
+                digest = _sha256(*_environment(), *options, *meaning(self._function))
+            self._name = f"{self._function.__name__}_{digest[:32]}"
+        return self._name
 
     def is_at_hand(self) -> bool:
         """Whether it need not be compiled."""
@@ -221,9 +235,13 @@ class MachineCode:
         function = function.function() if isinstance(function, Written) else function
         return compiler.lowered(function, self._parameters, self.name, *self._options)
 
-    @cached_property
+    @property
     def address(self) -> int:
         """Where the machine code is, for good."""
+        return _addresses.get(self.name) or self._loaded()
+
+    def _loaded(self) -> int:
+        """Where it is put: taken from disk, or compiled."""
         name = self.name
         with compiler.compiler_lock:
             if name not in _addresses:

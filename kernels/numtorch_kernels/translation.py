@@ -1,8 +1,8 @@
 """From LLVM's text to object code, of several functions side by side.
 
-llvmlite lets one thread at a time into LLVM, for whatever its callers do; of 2 s that the functions
-of a training step spent there, one core's worth was lost. LLVM itself asks no more than that each
-thread has its own context and target machine, which a translation has here.
+llvmlite lets one thread at a time into LLVM, so the functions of a training step, 2 s of work, kept
+one core of two idle. LLVM itself asks no more than that each thread has its own context and target
+machine, which a translation has here.
 """
 
 from __future__ import annotations

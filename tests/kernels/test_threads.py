@@ -105,6 +105,29 @@ print(before)
 print(child())
 print([float(each) for each in compute()])
 """,
+    "fork while another thread compiles": """
+import signal, threading
+
+def compile_others():
+    for function in (s.sin, s.cos, s.log, s.sinh, s.cosh):
+        function(x)
+
+background = threading.Thread(target=compile_others)
+background.start()
+while len(compiled) == 0 and background.is_alive():
+    pass
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    pid = os.fork()
+if not pid:
+    signal.alarm(120)
+    results = compute()
+    s.asinh(x)
+    print([float(each) for each in results], flush=True)
+    os._exit(0)
+background.join()
+assert os.waitpid(pid, 0)[1] == 0
+""",
     "one thread": "from numtorch_kernels import set_num_threads\nset_num_threads(1)\n" + RESULT,
     "fork of fork": """
 compute()
