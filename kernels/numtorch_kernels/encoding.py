@@ -44,9 +44,7 @@ def cost_of(group: Group) -> float:
         elif stage.nodes[0].loop.name == "multiply_in_place":
             total += size / 60
         else:
-            total += size * (
-                0.15 if stage.nodes[0].loop.name in ("rows", "chunks", "columns") else 0.8
-            )
+            total += size * (0.15 if stage.nodes[0].loop.name in ("rows", "columns") else 0.8)
     return total
 
 

@@ -43,7 +43,8 @@ def running_sums(_context, source, target, total):
         source, target, total = arguments
         signed = getattr(signature.args[0].dtype, "signed", True)
         sums = _cast(builder, load_vector(builder, source, LANES), total.type, signed)
-        zeros = sums.type(None)
+        is_float = isinstance(total.type, ir.DoubleType)
+        zeros = ir.Constant(sums.type, [total.type(-0.0)] * LANES) if is_float else sums.type(None)
         for distance in (1, 2, 4):
             places = [i - distance if i >= distance else LANES for i in range(LANES)]
             mask = ir.Constant(ir.VectorType(_INDEX, LANES), places)

@@ -1,10 +1,10 @@
-"""Reductions over any set of axes: loops bound to an operation, and their use.
+"""Reductions over any set of axes: two loops bound to an operation, and their use.
 
 :func:`rows` goes along the reduced axis, :func:`columns` over several results side by side, where a
 kept axis is the adjacent one. Both combine blocks of elements in turn and the blocks by a tree
 (pairwise summation: Higham, "The accuracy of floating point summation", 1993). What is longer than
-a loop takes is cut into chunks whose results are reduced in turn; :func:`chunks` is for those of a
-row. All of it depends on shapes and strides only, so the number of threads changes no bit.
+a loop takes is cut into chunks whose results are reduced in turn. All of it depends on shapes and
+strides only, so the number of threads changes no bit.
 """
 
 from __future__ import annotations
@@ -85,44 +85,6 @@ def rows(count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer
                 stack[depth - 1] = combine(stack[depth - 1], stack[depth])
                 blocks >>= 1
         out[row * out_outer] = finish(stack[0], c, scale[row * scale_outer])
-
-
-def chunks(count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer, out, out_outer):
-    """Combines n adjacent elements of each of ``count`` chunks of long rows, as :func:`rows` does.
-
-    But four blocks side by side: memory delivers four streams 1.1 to 1.3 times as fast as one. (For
-    short rows it would not pay: it takes 0.1 s longer to compile.)
-    """
-    stack = buffer(out)
-    for chunk in range(count):
-        at = offset(x, chunk * x_outer)
-        depth, end = 0, 0
-        while depth == 0 or end < n:
-            a, b, c, d = identity(out), identity(out), identity(out), identity(out)
-            x0 = offset(at, end)
-            if n - end >= 4 * ROW_BLOCK:
-                x1, x2 = offset(x0, ROW_BLOCK), offset(x0, 2 * ROW_BLOCK)
-                x3 = offset(x2, ROW_BLOCK)
-                for i in range(ROW_BLOCK):
-                    a = combine(a, cast(out, x0[i]))
-                    b = combine(b, cast(out, x1[i]))
-                    c = combine(c, cast(out, x2[i]))
-                    d = combine(d, cast(out, x3[i]))
-                end += 4 * ROW_BLOCK
-                blocks = end // (4 * ROW_BLOCK)
-            else:
-                size = ROW_BLOCK if n - end > ROW_BLOCK else n - end
-                for i in range(size):
-                    a = combine(a, cast(out, x0[i]))
-                end += size
-                blocks = end // ROW_BLOCK
-            stack[depth] = combine(combine(a, b), combine(c, d))
-            depth += 1
-            while depth > 1 and (end == n or blocks & 1 == 0):
-                depth -= 1
-                stack[depth - 1] = combine(stack[depth - 1], stack[depth])
-                blocks >>= 1
-        out[chunk * out_outer] = stack[0]
 
 
 def columns(
@@ -219,8 +181,7 @@ class Reduction:
         transform: Callable[..., Any] = element,
         finish: Callable[..., Any] = total,
     ) -> None:
-        lanes = reassociable(combine.py_func)
-        self.combine = {rows: lanes, chunks: lanes, columns: combine}
+        self.combine = {rows: reassociable(combine.py_func), columns: combine}
         self.identity = identity
         self.transform = transform
         self.finish = finish
@@ -248,11 +209,6 @@ class Reduction:
             dtypes = (source, target, target, target)
             loop = self.loops[key] = gufunc(kernel, "(n),(),()->()", dtypes, bind=bind)
         return loop
-
-    def chunk_loop(self, source: Dtype, target: Dtype, first: bool = True) -> Loop:
-        """The loop for chunks of a row of adjacent elements, and for what is left of it."""
-        plain = self.transform is element or not first
-        return self.loop(source, target, chunks if plain else rows, first, False)
 
     def __call__(
         self,
@@ -309,8 +265,6 @@ class Reduction:
                 whole = n // LIMIT
                 out = last_axis(memory.empty((-(-n // LIMIT), *outer), dtype), 0)
                 parts = x[..., : whole * LIMIT].reshape(*outer, whole, LIMIT)
-                if kernel is rows and parts.strides[-1] == parts.itemsize:
-                    loop = self.chunk_loop(x.dtype, dtype, first)
                 drive(loop, parts, each[..., None], scale, out[..., :whole], unit=1)
                 if n > whole * LIMIT:
                     drive(loop, x[..., whole * LIMIT :], each, scale, out[..., whole], unit=1)

@@ -514,7 +514,7 @@ def test_explain_shows_kernels_and_source() -> None:
     (graph,) = report.graphs
     fused, total, *_ = graph.parts[0].kernels
     assert fused.operations == ("mul", "add", "tanh")
-    assert total.name == "chunks"
+    assert total.name == "rows"
     assert fused.group == total.group
     assert fused.bytes_read == 2 * 4 * 300_000
     assert fused.bytes_written == 0  # its result stays in cache

@@ -127,7 +127,7 @@ def test_a_long_sum_joins_its_chain_chunk_by_chunk(n: int) -> None:
     program = assert_program_is_eager(
         lambda a, b: reduce.sum(bent(mul(a, b)), (0,)), normal(n), normal(n)
     )
-    assert stages(program) == [(0, "pointwise"), (0, "chunks"), (1, "rows")]
+    assert stages(program) == [(0, "pointwise"), (0, "rows"), (1, "rows")]
 
 
 def test_rows_join_what_is_before_and_behind() -> None:

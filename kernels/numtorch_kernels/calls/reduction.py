@@ -319,7 +319,7 @@ class ReductionCalls(Calls):
         stages = (
             (_SHARED_ROWS, loop_of(source, target)),
             (_SHARED_COLUMNS, loop_of(source, target, columns)),
-            (_SHARED_CHUNKS, self._reduction.chunk_loop(source, target)),
+            (_SHARED_CHUNKS, loop_of(source, target, last=False)),
             (_ENDS, loop_of(target, target, first=False)),
         )
         for place, loop in stages:

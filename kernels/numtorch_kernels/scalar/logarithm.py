@@ -201,12 +201,18 @@ def log1p_f64(x):
 
 
 @vectorisable
-def log_short(x):
-    """The natural logarithm of a positive finite float64 to 2**-40, for float32 results."""
-    k, f = split_f64(x)
+def joined_short(k, f):
+    """log((1 + f) * 2**k) of float64 parts to 2**-40, for float32 results."""
     s = f / (2.0 + f)
     square = s * s
     return fma(k, LN2, fma(s * square, polynomial(square, ATANH_SHORT), s + s))
+
+
+@vectorisable
+def log_short(x):
+    """The natural logarithm of a positive finite float64 to 2**-40, for float32 results."""
+    k, f = split_f64(x)
+    return joined_short(k, f)
 
 
 @vectorisable
