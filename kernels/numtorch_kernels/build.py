@@ -107,13 +107,11 @@ _naming = RLock()  # for one thread at a time: another would take an unfinished 
 _digests: dict[Function, str] = {}
 
 if hasattr(os, "register_at_fork"):
-    # What another thread held would stay locked in a child: a fork waits for what is being compiled.
+    # What another thread held would stay locked in a child: a fork waits for a compilation.
     # The last of these is taken first, as where functions are compiled.
     for _lock in (ffi.lib._lock, _naming, compiler.compiler_lock):
         _unlock = partial(_lock.__exit__, None, None, None)
-        os.register_at_fork(
-            before=_lock.__enter__, after_in_parent=_unlock, after_in_child=_unlock
-        )
+        os.register_at_fork(before=_lock.__enter__, after_in_parent=_unlock, after_in_child=_unlock)
 
 
 def _digest(function: Function) -> str:

@@ -311,9 +311,14 @@ def is_writable(output: Array) -> bool:
     return flags.writeable and flags.aligned and output.dtype.isnative
 
 
+def is_large(loop: Loop, work: int) -> bool:
+    """Whether a loop has enough to do for several threads, were there some; in elements."""
+    return work * _cost(loop) >= WORTH
+
+
 def is_worth(loop: Loop, work: int) -> bool:
-    """Whether a loop has enough to do for several threads; in elements."""
-    return work * _cost(loop) >= WORTH and threads.concurrency() > 1
+    """Whether a loop has enough to do for the threads that there are; in elements."""
+    return is_large(loop, work) and threads.concurrency() > 1
 
 
 def _cost(loop: Loop) -> float:

@@ -286,15 +286,15 @@ def block_size(adjacent, count):
     return max(count, 1) if adjacent else BLOCK
 
 
-@intrinsic
-def wide_vectors(_context):
-    """Lets LLVM use 512-bit vectors in this function, where the CPU has them."""
+@intrinsic(prefer_literal=True)
+def vectors_of(_context, bits):
+    """Lets LLVM use vectors of so many bits in this function, and none that are longer."""
 
     def codegen(context, builder, _signature, _arguments):
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{bits.literal_value}"')
         return context.get_dummy_value()
 
-    return types.void(), codegen
+    return types.void(bits), codegen
 
 
 _INTERLEAVED_VECTORS = 4
