@@ -10,7 +10,6 @@ from .intrinsics import (
     helper,
     int64_at,
     offset,
-    vectors_of,
     words,
     zero,
 )
@@ -41,7 +40,6 @@ def multiply_in_place(
     Rows of B that lie far apart compete for few cache sets: many tiles of C are worth a copy.
     The rows of C must be adjacent.
     """
-    vectors_of(512)
     panel = stack(b, PANEL)
     copies = b_n != 1 or (b_k >= FAR and m >= 8 * ROWS)
     for _ in range(count):
@@ -119,7 +117,6 @@ def multiply_packed(descriptor, worker):
     A block of A is packed to stay in the second-level cache while panels of B, packed one at a
     time, pass by; each panel stays close while tiles of C are computed from it.
     """
-    vectors_of(512)
     d = int64_at(descriptor)
     a_m, a_k, b_k, b_n, c_m = d[A_M], d[A_K], d[B_K], d[B_N], d[C_M]
     a, b, c = element_at(d[A]), element_at(d[B]), element_at(d[C])
@@ -183,7 +180,6 @@ def dot_rows(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m
 
     Four rows at once, where they need no copy: memory delivers four streams twice as fast as one.
     """
-    vectors_of(512)
     memory, pieces = buffer(a), buffer(a)
     block = 8 * BLOCK if a_k == 1 and x_k == 1 else BLOCK
     fours = m - m % 4 if a_k == 1 else 0
@@ -259,7 +255,6 @@ def dot_shared(descriptor, worker):
 
 def add_columns(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m):
     """The sum of A's columns, each times its element of x; for columns with adjacent elements."""
-    vectors_of(512)
     memory, sums = buffer(a), buffer(a)
     for _ in range(count):
         for i in range(0, m, BLOCK):

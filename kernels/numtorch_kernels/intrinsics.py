@@ -286,17 +286,6 @@ def block_size(adjacent, count):
     return max(count, 1) if adjacent else BLOCK
 
 
-@intrinsic(prefer_literal=True)
-def vectors_of(_context, bits):
-    """Lets LLVM use vectors of so many bits in this function, and none that are longer."""
-
-    def codegen(context, builder, _signature, _arguments):
-        set.add(builder.function.attributes, f'"prefer-vector-width"="{bits.literal_value}"')
-        return context.get_dummy_value()
-
-    return types.void(bits), codegen
-
-
 _INTERLEAVED_VECTORS = 4
 
 
@@ -312,6 +301,17 @@ def interleaved(_context):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@intrinsic(prefer_literal=True)
+def lanes(_context, count):
+    """Ends the body of a loop of which LLVM shall make vectors of so many elements."""
+
+    def codegen(context, builder, _signature, _arguments):
+        hint(builder, "llvm.loop.vectorize.width", count.literal_value)
+        return context.get_dummy_value()
+
+    return types.void(count), codegen
 
 
 @intrinsic

@@ -23,9 +23,13 @@ ARRAYS = (np.ndarray, np.generic)
 
 _FEW = 1 << 14  # elements below which nothing but the call matters
 
+# What a vector has where a loop does little but load and store: with AVX-512's 64 bytes a product
+# of a million elements took 1.09 times as long. (With 32, exp took 1.2 times as long.)
+_VECTOR_BYTES = 32
+
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8")
 _PIECES = {"BLOCK", "block_of", "block_size", "buffer", "clear_float_flags", "interleaved",
-           "load", "offset", "place", "put_back", "store", "vectors_of"}  # fmt: skip
+           "lanes", "load", "offset", "place", "put_back", "store"}  # fmt: skip
 _NAMESPACE: dict[str, Any] = {
     **{name: value for module in (arithmetic, bits, scalar) for name, value in vars(module).items()
        if callable(value)},
@@ -47,7 +51,7 @@ def _loop_text(name: str, inputs: Dtypes, outputs: Sequence[Expr]) -> str:
     sources = [f"x{i}" for i in range(len(inputs))]
     targets = [f"y{i}" for i in range(len(outputs))]
     dtypes = (*inputs, *(output.dtype for output in outputs))
-    lines = [f"def {name}(args, dims, steps, data):", *_vectors(outputs)]
+    lines = [f"def {name}(args, dims, steps, data):"]
     for i, (operand, dtype) in enumerate(zip(sources + targets, dtypes, strict=True)):
         lines += [
             f"    {operand}_all = {dtype.name}_at(args[{i}])",
@@ -78,7 +82,7 @@ def _adjacent_text(
 ) -> str:
     """The text of a loop over operands that are adjacent, but for the ``scalars`` among inputs."""
     near = nearness(outputs)
-    lines = [f"def {name}(args, dims, steps, data):", *_vectors(outputs)]
+    lines = [f"def {name}(args, dims, steps, data):"]
     operands = [(f"x{i}", dtype) for i, dtype in enumerate(inputs)]
     operands += [(f"y{i}", output.dtype) for i, output in enumerate(outputs)]
     for i, (operand, dtype) in enumerate(operands):
@@ -96,14 +100,6 @@ def _adjacent_text(
     loops = _element_loops(inputs, outputs, near, scalars)
     lines += [f"        {line}" for line in loops]
     return "\n".join(lines) + "\n"
-
-
-def _vectors(outputs: Sequence[Expr]) -> list[str]:
-    """How long vectors are: where a loop does little but load and store, half of AVX-512's.
-
-    With whole ones a product of a million elements took 1.09 times as long, with half ones exp 1.2.
-    """
-    return [] if is_costly(outputs) else ["    vectors_of(256)"]
 
 
 def _element_loops(
@@ -138,12 +134,13 @@ def _element_loops(
 
 def _element_loop(loads: Mapping[str, str], outputs: Sequence[Expr], near: bool) -> list[str]:
     statements, results = render(outputs, near)
+    widest = max(node.dtype.itemsize for node in nodes_of(*outputs))
     return [
         "for i in range(size):",
         *loads.values(),
         *(f"    {statement}" for statement in statements),
         *(f"    store(y{i}_at, i, {value})" for i, value in enumerate(results)),
-        *(["    interleaved()"] if is_costly(outputs) else ()),
+        "    interleaved()" if is_costly(outputs) else f"    lanes({_VECTOR_BYTES // widest})",
     ]
 
 
@@ -287,7 +284,11 @@ def launch(loop: Loop, inputs: Sequence[Array]) -> Any:
 def launch_adjacent(loop: Loop, inputs: tuple[Array, ...]) -> Array:
     """:func:`run` for inputs that are contiguous and of one shape, or 0-d after the first."""
     out = memory.empty(inputs[0].shape, loop.dtypes[-1])
-    if deferring() or not drive_adjacent(loop, (*inputs, out)):
+    if (
+        deferring()
+        or not is_large(loop, out.size)
+        or not drive_adjacent(_beside_numbers(loop, inputs, out), (*inputs, out))
+    ):
         loop.ufunc(*inputs, out)
     return out
 
@@ -295,7 +296,7 @@ def launch_adjacent(loop: Loop, inputs: tuple[Array, ...]) -> Array:
 def _drive(loop: Loop, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
     """Drives the loop over arrays, and NumPy scalars among them, in whatever layout suits it."""
     arrays = [np.asarray(x) for x in inputs]
-    if drive_adjacent(loop, (*arrays, *outputs)):
+    if drive_adjacent(_beside_numbers(loop, arrays, outputs[0]), (*arrays, *outputs)):
         return
     readable = [aligned(x) for x in arrays]
     for operands in with_long_rows([*readable, *outputs]):
@@ -304,6 +305,16 @@ def _drive(loop: Loop, inputs: Sequence[Array], outputs: Sequence[Array]) -> Non
             drive(loop, *operands)
         else:
             drive_strided(rows, tuple(operands), operands[-1].size)
+
+
+def _beside_numbers(loop: Loop, inputs: Sequence[Array], out: Array) -> Loop:
+    """A quicker loop, if some inputs are numbers and all else is adjacent."""
+    numbers = [i for i, x in enumerate(inputs) if x.size == 1]
+    if not numbers or loop.outputs > 1 or not is_writable(out):
+        return loop
+    others = [x for x in (*inputs, out) if x.size != 1]
+    whole = all(x.size == out.size and x.flags.c_contiguous for x in others)
+    return _of_rows(loop, frozenset(numbers)) if whole else loop
 
 
 def _along_rows(loop: Loop, operands: Sequence[Array]) -> Loop:

@@ -160,13 +160,18 @@ def place_rows(plan, operands, first, second, target, sizes, span, total, rows, 
 @helper
 def place_flat(plan, operands, first, second, target, total, descriptor):
     """Describes a loop over all elements; gives what it needs of operands, 0 if not known."""
+    template = plan[_TEMPLATE]
     for k in range(operands):
         operand = second if k == 1 else first
         entry = offset(descriptor, HEADER + 2 * k)
-        entry[0], entry[1] = operand[AT], plan[_ITEMS + k] if operand[COUNT] == total else 0
+        entry[0], entry[1] = operand[AT], plan[_ITEMS + k]
+        if operand[COUNT] != total:
+            entry[1] = 0
+            if plan[_ROW_TEMPLATES + 1 + k] != 0:
+                template = plan[_ROW_TEMPLATES + 1 + k]
     entry = offset(descriptor, HEADER + 2 * operands)
     entry[0], entry[1] = target, plan[_ITEMS + operands]
-    return plan[_TEMPLATE]
+    return template
 
 
 @helper
