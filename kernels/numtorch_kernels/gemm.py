@@ -228,22 +228,24 @@ def dot_shared(descriptor, worker):
     d = int64_at(descriptor)
     frame = words()
     dims, steps, pointers = frame, offset(frame, 8), offset(frame, 24)
-    dims[0], dims[1] = 1, 1
     for place in range(7):
         steps[place] = 0
     steps[4], steps[5] = d[LEFT_STEP], d[RIGHT_STEP]
     length, size, item, loop = d[LENGTH], d[PIECE], d[DOT_ITEM], d[DOT]
     left, right, parts = d[LEFT], d[RIGHT], d[PARTS]
+    steps[0], steps[1], steps[2] = size * steps[4], size * steps[5], item
     pieces = -(-length // size)
     first = fetch_add(offset(d, NEXT_PIECE), RUN)
     while first < pieces:
         end = min(first + RUN, pieces)
-        for piece in range(first, end):
-            start = piece * size
-            dims[2] = min(size, length - start)
-            pointers[0], pointers[1] = left + start * steps[4], right + start * steps[5]
-            pointers[2] = parts + piece * item
+        start, whole = first, min(end, length // size)
+        while start < end:  # those of one length at once, and then what is left
+            count = max(whole - start, 1)
+            dims[0], dims[1], dims[2] = count, 1, min(size, length - start * size)
+            pointers[0], pointers[1] = left + start * steps[0], right + start * steps[1]
+            pointers[2] = parts + start * item
             call_loop(loop, pointers, dims, steps)
+            start += count
         if fetch_add(offset(d, PIECES_DONE), end - first) == pieces - (end - first):
             each, result = element_at(parts), element_at(d[RESULT])
             total = each[0]
