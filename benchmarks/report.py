@@ -151,8 +151,8 @@ def processor() -> str:
     return named[1] if named else platform.processor() or platform.machine()
 
 
-def preamble(versions: dict[str, str], conditions: str, each: str, ours: str) -> str:
-    """Render what was measured on which machine, and how to read times and ratios."""
+def machine(versions: dict[str, str], conditions: str) -> str:
+    """Render what was measured on which machine."""
     named = ", ".join(
         f"{LIBRARIES[library]} {version}"
         for library, version in versions.items()
@@ -160,8 +160,16 @@ def preamble(versions: dict[str, str], conditions: str, each: str, ours: str) ->
     )
     return (
         f"{processor()}, {conditions}; {platform.system()}, Python {platform.python_version()}, "
-        f"{named}. {each} runs in its own process and they take turns; times are medians "
-        f"over the turns, ratios the median of each turn's ratio: above 1 {ours} is the faster."
+        f"{named}."
+    )
+
+
+def preamble(versions: dict[str, str], conditions: str, each: str, ours: str) -> str:
+    """Render what was measured on which machine, and how to read times and ratios."""
+    return (
+        f"{machine(versions, conditions)} {each} runs in its own process and they take turns; "
+        f"times are medians over the turns, ratios the median of each turn's ratio: above 1 {ours} "
+        "is the faster."
     )
 
 

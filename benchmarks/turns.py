@@ -43,7 +43,9 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.version = self._reply()["version"]
+        hello = self._reply()
+        self.version = hello["version"]
+        self.seconds = hello["seconds"]  # that the import took
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send a request and wait for its reply."""

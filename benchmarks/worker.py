@@ -10,6 +10,8 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
+from time import perf_counter
 from timeit import Timer
 from types import ModuleType
 from typing import Any
@@ -17,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from compiled_rows import COMPILED_ROWS
-from numtorch_kernels.calls.callables import begin
 from rows import ROWS, Namespace, Row, library_of
 from scaling_rows import SCALING_ROWS
 
@@ -55,6 +56,13 @@ def calls_in(timer: Timer, seconds: float) -> int:
     return max(1, round(number * seconds / taken))
 
 
+@cache
+def settle(library: ModuleType) -> None:
+    """Have done what a machine does once, after some calls."""
+    if library.__name__ == "numtorch":
+        importlib.import_module("numtorch_kernels.calls.callables").begin()
+
+
 def replies(
     library: ModuleType, compiles: bool, requests: Iterator[str]
 ) -> Iterator[dict[str, Any]]:
@@ -64,6 +72,7 @@ def replies(
     for request in map(json.loads, requests):
         try:
             if "row" in request:
+                settle(library)
                 # A row's inputs go before the next's come.
                 namespace, timer, number = {}, Timer(), 0
                 row = rows[request["row"]]
@@ -84,14 +93,15 @@ def replies(
 
 
 def main(variant: str, threads: int) -> None:
-    """Serve until standard input ends, after a line with the library's version."""
+    """Serve until standard input ends, after a line with the library's version and import."""
     answers, sys.stdout = sys.stdout, sys.stderr
+    start = perf_counter()
     library = importlib.import_module(library_of(variant))
+    seconds = perf_counter() - start
     if library is not np:
         library.set_num_threads(threads)
-    if library.__name__ == "numtorch":
-        begin()  # what a machine does once, after some calls
-    print(json.dumps({"version": library.__version__}), file=answers, flush=True)
+    hello = {"version": library.__version__, "seconds": seconds}
+    print(json.dumps(hello), file=answers, flush=True)
     compiles = variant != library_of(variant)
     for reply in replies(library, compiles, iter(sys.stdin.readline, "")):
         print(json.dumps(reply), file=answers, flush=True)

@@ -1,6 +1,5 @@
 """Every row of the benchmarks computes the same on all libraries, and the runners run."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 import compiled
+import first_calls
 import numtorch
 from compiled_rows import COMPILED_ROWS
 from report import Result, agree, markdown
@@ -103,23 +103,30 @@ def test_ratios_are_to_the_compiled_step() -> None:
 
 
 def test_the_document_tells_of_failures_and_of_other_bits() -> None:
-    text = compiled.document(results_of_steps(), {"numtorch": "0.1.0"}, "2 threads", "the table")
-    failed, differing, bits, first = (
+    text = compiled.document(results_of_steps(), {"numtorch": "0.1.0"}, "2 threads")
+    failed, differing, bits = (
         text.split(heading, 1)[1].split("##")[0]
-        for heading in ("failed", "different answers", "eager execution\n", "First calls")
+        for heading in ("failed", "different answers", "eager execution\n")
     )
     assert "no compiler" in failed
     assert "None." in differing
     assert COMPILED_ROWS[1].group in bits
     assert COMPILED_ROWS[0].group not in bits
-    assert "the table" in first
     assert ", 2 threads; " in text
 
 
 def test_first_calls_are_shown_by_cache() -> None:
-    seconds = {"torch.compile": ["InductorError: no compiler"] * 2, compiled.OURS: [[2, 0.5, 0.25]]}
-    assert compiled.first_cells(seconds) == ["InductorError"] * 2 + ["2.00 + 0.75"]
-    assert compiled.first_cells({}) == ["-"] * 4
+    operation, step = first_calls.OPERATIONS[0], first_calls.STEPS[0]
+    ours = first_calls.First([0.3, 0.2, 0.25], [0.004, 0.003, 0.006], [0.4], "0.1.0")
+    failed = first_calls.First(error="InductorError: no compiler", imports=[1.5], version="2.13.0")
+    results = [
+        (operation, {"numtorch": ours}),
+        (step, {"torch.compile": failed, "numtorch.compile": ours}),
+    ]
+    text = first_calls.document(results, "2 threads")
+    assert f"| `{operation.statement}` | - | - | 250 (300) | 4.00 (6.00) |" in text
+    assert f"| {step.group} | InductorError | InductorError | 250 (300) | 4.00 (6.00) |" in text
+    assert "numtorch 400 (400); torch 1,500 (1,500) ms" in text
 
 
 @pytest.mark.parametrize("marks", [compiled.MARKS, ("<!-- a -->", "<!-- b -->")])
@@ -148,12 +155,15 @@ def test_the_runner_compares_compiled_steps() -> None:
 
 
 @pytest.mark.slow
-def test_first_calls_start_without_a_cache_and_then_with_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(compiled, "COMPILING", [compiled.OURS])
-    row = next(row for row in COMPILED_ROWS if "ten pointwise operations, 4" in row.group)
-    table = compiled.first_table([row], threads=1)
-    cold, cached = re.findall(r"(\S+) \+ \S+", table)
-    assert float(cached) < float(cold)
-    assert row.name in capsys.readouterr().out
+def test_first_calls_start_without_a_cache_and_then_with_it() -> None:
+    first = first_calls.First()
+    row = next(row for row in first_calls.STEPS if "ten pointwise operations, 4" in row.group)
+    first.measure(row, compiled.OURS, threads=1)
+    assert not first.error
+    assert first.cached[0] < first.cold[0]
+
+
+@pytest.mark.slow
+def test_the_runner_measures_first_calls() -> None:
+    printed = run("first_calls", "--rows", r"elements: a \+ b$", "--turns", "1")
+    assert "small, 4 to 64 elements: a + b" in printed

@@ -17,6 +17,11 @@ def _add(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return builder.add(x, y) if isinstance(kind, ir.IntType) else builder.fadd(x, y)
 
 
+def _zero(kind: ir.Type) -> ir.Constant:
+    """What adds nothing: of floats -0, as LLVM shifts in 0 by a slow instruction of AVX-512."""
+    return ir.Constant(kind, 0 if isinstance(kind, ir.IntType) else -0.0)
+
+
 def _cast(builder: ir.IRBuilder, vector: ir.Value, element: ir.Type, signed: bool) -> ir.Value:
     """The vector with elements of a type of the same kind."""
     kind = ir.VectorType(element, vector.type.count)
@@ -43,8 +48,7 @@ def running_sums(_context, source, target, total):
         source, target, total = arguments
         signed = getattr(signature.args[0].dtype, "signed", True)
         sums = _cast(builder, load_vector(builder, source, LANES), total.type, signed)
-        is_float = isinstance(total.type, ir.DoubleType)
-        zeros = ir.Constant(sums.type, [total.type(-0.0)] * LANES) if is_float else sums.type(None)
+        zeros = ir.Constant(sums.type, [_zero(total.type)] * LANES)
         for distance in (1, 2, 4):
             places = [i - distance if i >= distance else LANES for i in range(LANES)]
             mask = ir.Constant(ir.VectorType(_INDEX, LANES), places)
