@@ -10,6 +10,7 @@ import pytest
 
 import compiled
 import first_calls
+import memory
 import numtorch
 from compiled_rows import COMPILED_ROWS
 from report import Result, agree, markdown
@@ -167,3 +168,17 @@ def test_first_calls_start_without_a_cache_and_then_with_it() -> None:
 def test_the_runner_measures_first_calls() -> None:
     printed = run("first_calls", "--rows", r"elements: a \+ b$", "--turns", "1")
     assert "small, 4 to 64 elements: a + b" in printed
+
+
+@pytest.mark.slow
+def test_the_runner_of_threads_has_a_busy_neighbour() -> None:
+    printed = run("threads", "--rows", "matmul, 128 x 128", "--turns", "1")
+    assert "| matmul, 128 x 128: `A @ B` |" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
+def test_peak_memory_is_that_of_the_program() -> None:
+    reply = memory.measured("numtorch", "ten operations on 16M elements")
+    result = 64 * memory.MB  # of 16M float32
+    assert 2 * result < reply["after"] - reply["before"] < 6 * result

@@ -1,0 +1,97 @@
+"""Measure what a second thread gains, on free cores and beside a process that keeps one busy.
+
+Usage: python benchmarks/threads.py [--rows PATTERN] [--turns N]
+
+Without --rows, THREADS.md is written.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from report import Result, figure, machine, markdown
+from rows import ROWS, Row
+from turns import HERE, Worker, chosen_rows, conditions, measure, parser
+
+# Statements whose cost is arithmetic, rather than memory, at one size each.
+COMPUTE_BOUND = {
+    ("pointwise, 1M", "a.exp()"),
+    ("pointwise, 1M", "p.log()"),
+    ("pointwise, 1M", "a.tanh()"),
+    ("pointwise, 1M", "a.sigmoid()"),
+    ("pointwise, 1M", "a.sin()"),
+    ("pointwise, 1M", "p ** 2.5"),
+    ("pointwise, 16M", "a.exp()"),
+    ("pointwise, 16M", "a.sin()"),
+    ("matmul, 128 x 128", "A @ B"),
+    ("matmul, 256 x 256", "A @ B"),
+    ("matmul, 512 x 512", "A @ B"),
+    ("matmul, 1000 x 1000", "A @ B"),
+    ("matmul, 2048 x 2048", "A @ B"),
+}
+THREAD_ROWS = [row for row in ROWS if (row.group, row.statement) in COMPUTE_BOUND]
+ONE, TWO, THEIRS = "1 thread", "2 threads", "PyTorch"
+
+
+@contextmanager
+def neighbour(is_busy: bool) -> Iterator[None]:
+    """A process that never waits, if it is to be busy."""
+    command = [sys.executable, "-c", "while True: pass" if is_busy else ""]
+    process = subprocess.Popen(command)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measured(rows: Sequence[Row], turns: int, seconds: float, is_busy: bool) -> list[Result]:
+    """The rows' times on one thread and on two, in turns with PyTorch on two."""
+    workers = {ONE: Worker("numtorch", 1), TWO: Worker("numtorch", 2), THEIRS: Worker("torch", 2)}
+    with neighbour(is_busy):
+        results = [measure(row, workers, turns, seconds) for row in rows]
+    for worker in workers.values():
+        worker.close()
+    return results
+
+
+def cells(free: Result, busy: Result) -> list[str]:
+    """Row, microseconds on one thread and on two, their ratio; that again beside a busy process."""
+    parts = [f"{free.row.group}: `{free.row.statement}`"]
+    for result in (free, busy):
+        parts += [figure(result.time(variant), 1e-6) for variant in (ONE, TWO)]
+        parts.append(figure(result.ratio(ONE, TWO)))
+    return [*parts, figure(busy.ratio(THEIRS, TWO))]
+
+
+def table(free: Sequence[Result], busy: Sequence[Result]) -> str:
+    """Render all rows."""
+    head = ["us", ONE, TWO, "gain", *(f"{title}, busy" for title in (ONE, TWO, "gain"))]
+    head.append("PyTorch / numtorch, 2 threads, busy")
+    return markdown(head, [cells(*pair) for pair in zip(free, busy, strict=True)])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the rows asked for, print their table, and write the file."""
+    options = parser("one thread and two, on free cores and beside a busy process")
+    options.set_defaults(seconds=0.2)
+    chosen = options.parse_args(arguments)
+    rows = chosen_rows(options, chosen, THREAD_ROWS)
+    start = conditions(2)
+    free, busy = (measured(rows, chosen.turns, chosen.seconds, each) for each in (False, True))
+    text = table(free, busy)
+    print(text)
+    if chosen.rows is None:
+        parts = [
+            "# Threads",
+            "Written by `python benchmarks/threads.py`; do not edit.",
+            machine({}, start),
+            "Medians of turns. Busy: another process, which never waits, wants one of the cores.",
+            text,
+        ]
+        (HERE / "THREADS.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
