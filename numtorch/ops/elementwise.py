@@ -14,7 +14,6 @@ from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.pointwise import PointwiseCalls
 from numtorch_kernels.costs import WORTH, element_cost
 from numtorch_kernels.deferral import deferring, nobody_defers
-from numtorch_kernels.drive import drive_adjacent
 from numtorch_kernels.expression import Expr, cast, symbol
 from numtorch_kernels.pointwise import launch, launch_adjacent, loop_of, run
 
@@ -220,8 +219,7 @@ class PointwiseOp(Op):
                 return False
         if isinstance(self.calls, PointwiseCalls):
             self.calls.learn_launches()
-        if not drive_adjacent(plan.loop, (*operands, array)):
-            plan.loop.ufunc(*operands, array)
+        launch_adjacent(plan.loop, operands, array)
         return True
 
     def _plan(self, arguments: tuple[Any, ...]) -> Plan:

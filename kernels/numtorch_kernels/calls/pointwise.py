@@ -29,7 +29,7 @@ from ..intrinsics import (
 )
 from ..layout import SHORT
 from ..objects import DATA, FLAGS, WRITEABLE
-from ..pointwise import rows_of
+from ..pointwise import of_numbers, rows_of
 from .broadcasting import (
     MOST_DIMENSIONS,
     broadcast,
@@ -78,13 +78,15 @@ from .recording import record_call
 # ``_ITEMS`` are the bytes of an element of each operand and of the result; then come the places for
 # recipes where the first, the second, or both need gradients; what an element costs, in cache and
 # from memory, in 1024ths of a nanosecond; and what launches on several threads need to know of the
-# loop, and of those for rows: in which no operand is a number, or the first, or the second; or 0.
+# loop; of those for rows: in which no operand is a number, or the first, or the second; and of
+# those for all elements, where the first or the second operand is a number; or 0.
 (_NEXT, _FIRST, _SECOND, _LOOP, _DESCRIPTION, _KIND, _LIMIT, _NUMBER, _NUMBER_KIND,
  _VALUE, _ITEMS) = range(11)  # fmt: skip
 _RECIPES = _ITEMS + 3
 _COST, _EXPECTED, _TEMPLATE = range(_RECIPES + 3, _RECIPES + 6)
 _ROW_TEMPLATES = _TEMPLATE + 1
-_PLAN_WORDS = _ROW_TEMPLATES + 3
+_NUMBER_TEMPLATES = _ROW_TEMPLATES + 3
+_PLAN_WORDS = _NUMBER_TEMPLATES + 2
 
 
 @helper
@@ -167,8 +169,8 @@ def place_flat(plan, operands, first, second, target, total, descriptor):
         entry[0], entry[1] = operand[AT], plan[_ITEMS + k]
         if operand[COUNT] != total:
             entry[1] = 0
-            if plan[_ROW_TEMPLATES + 1 + k] != 0:
-                template = plan[_ROW_TEMPLATES + 1 + k]
+            if plan[_NUMBER_TEMPLATES + k] != 0:
+                template = plan[_NUMBER_TEMPLATES + k]
     entry = offset(descriptor, HEADER + 2 * operands)
     entry[0], entry[1] = target, plan[_ITEMS + operands]
     return template
@@ -364,6 +366,11 @@ class PointwiseCalls(Calls):
         if self._launched == launched():
             return
         for plan, loop in self._loops:
-            own = [loop, *rows_of(loop)]
-            plan[_TEMPLATE : _TEMPLATE + len(own)] = [template_of(each) for each in own]
+            of_number = [of_numbers(loop, k) for k in range(loop.inputs)]
+            for place, own in (
+                (_TEMPLATE, [loop]),
+                (_ROW_TEMPLATES, rows_of(loop)),
+                (_NUMBER_TEMPLATES, of_number),
+            ):
+                plan[place : place + len(own)] = [template_of(each) for each in own]
         self._launched = launched()
