@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ from numtorch import Tensor
 from numtorch.ops.table import TABLE
 from numtorch_kernels import matmul, threads
 from numtorch_kernels.calls import callables
-from python_calls import in_python
+from python_calls import are_answered, in_python
 
 
 @pytest.fixture(autouse=True)
@@ -137,9 +140,12 @@ def test_dot_products_have_the_bits_of_pythons(size: int, dtype: str) -> None:
         threads.set_num_threads(2)
 
 
-def test_large_reductions_have_the_bits_of_pythons() -> None:
+@pytest.mark.parametrize("size", [(1 << 19) + 77, (1 << 22) + 8193])
+def test_large_reductions_have_the_bits_of_pythons(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     threads.set_num_threads(2)
-    matrix, line = numtorch.rand(2048, 300), numtorch.rand((1 << 19) + 77)
+    matrix, line = numtorch.rand(2048, 300), numtorch.rand(size)
     cases = ((matrix, (0,)), (matrix, (1, True)), (line, ()), (line, (0,)), (line[:200_000], ()))
     for name in ("sum", "mean", "amax"):
         method = getattr(Tensor, name)
@@ -147,3 +153,4 @@ def test_large_reductions_have_the_bits_of_pythons() -> None:
             expected = in_python(name)(x, *arguments).numpy()
             for _ in range(3):
                 np.testing.assert_array_equal(method(x, *arguments).numpy(), expected)
+        assert are_answered(partial(method, line), monkeypatch) or sys.platform != "linux"

@@ -9,12 +9,14 @@ import numpy as np
 from .. import objects
 from ..drive import GRAIN, HEADER, launched, template_of
 from ..intrinsics import (
+    BLOCK,
     address_of,
     call_loop,
     float32_at,
     float64_at,
     helper,
     int64_at,
+    levels,
     offset,
     words,
 )
@@ -60,7 +62,7 @@ _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
 MOST = GRAIN  # elements from which several threads may share a reduction
 MOST_DIMENSIONS = 16
-_MOST_IN_PARTS = 256 * LIMIT  # elements whose parts fit the memory at hand
+_MOST_IN_PARTS = 8 * BLOCK * LIMIT  # elements whose parts fit the stack
 
 
 @helper
@@ -185,7 +187,7 @@ def reduce_large(t, plan, operand, axis, target, frame):
     if axis < 0 or operand[RANK] == 1:
         if n <= ROW_LIMIT or plan[_SHARED_CHUNKS] == 0 or plan[_ENDS] == 0 or n >= _MOST_IN_PARTS:
             return False
-        parts = offset(frame, 64)
+        parts = levels(frame)
         whole, rest = n // LIMIT, n % LIMIT
         at, to = operand[AT], address_of(parts)
         done = share_rows(
