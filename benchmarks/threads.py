@@ -46,14 +46,16 @@ def neighbour(is_busy: bool) -> Iterator[None]:
         process.wait()
 
 
-def measured(rows: Sequence[Row], turns: int, seconds: float, is_busy: bool) -> list[Result]:
-    """The rows' times on one thread and on two, in turns with PyTorch on two."""
+def measured(
+    rows: Sequence[Row], turns: int, seconds: float, is_busy: bool
+) -> tuple[list[Result], dict[str, str]]:
+    """The rows' times on one thread and on two, in turns with PyTorch on two; and versions."""
     workers = {ONE: Worker("numtorch", 1), TWO: Worker("numtorch", 2), THEIRS: Worker("torch", 2)}
     with neighbour(is_busy):
         results = [measure(row, workers, turns, seconds) for row in rows]
     for worker in workers.values():
         worker.close()
-    return results
+    return results, {"torch": workers[THEIRS].version, "numtorch": workers[TWO].version}
 
 
 def cells(free: Result, busy: Result) -> list[str]:
@@ -79,14 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = options.parse_args(arguments)
     rows = chosen_rows(options, chosen, THREAD_ROWS)
     start = conditions(2)
-    free, busy = (measured(rows, chosen.turns, chosen.seconds, each) for each in (False, True))
+    (free, versions), (busy, _) = (
+        measured(rows, chosen.turns, chosen.seconds, each) for each in (False, True)
+    )
     text = table(free, busy)
     print(text)
     if chosen.rows is None:
         parts = [
             "# Threads",
             "Written by `python benchmarks/threads.py`; do not edit.",
-            machine({}, start),
+            machine(versions, start),
             "Medians of turns. Busy: another process, which never waits, wants one of the cores.",
             text,
         ]
