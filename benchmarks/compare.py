@@ -3,12 +3,11 @@
 Usage: python benchmarks/compare.py [--rows PATTERN] [--turns N] [--runs N] [--threads N]
 
 Without --rows the whole table is measured, and RESULTS.md and the summary in README.md are written.
-A run has processes of its own, and so its own luck with where memory lies.
 """
 
 from collections.abc import Sequence
 
-from report import LIBRARIES, cells, document, joined, summary
+from report import LIBRARIES, cells, document, summary
 from rows import ROWS
 from turns import HERE, README, chosen_rows, conditions, measure_all, parser, renew
 
@@ -18,12 +17,10 @@ MARKS = ("<!-- benchmarks:begin -->", "<!-- benchmarks:end -->")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the rows asked for, print them as they come, and write the files."""
     options = parser("numtorch, PyTorch and NumPy, in turns")
-    options.add_argument("--runs", type=int, default=1, help="through all rows, in new processes")
     chosen = options.parse_args(arguments)
     rows = chosen_rows(options, chosen, ROWS)
     start = f"{conditions(chosen.threads)}, {chosen.runs} runs"
-    runs = [measure_all(rows, LIBRARIES, chosen, cells) for _ in range(chosen.runs)]
-    results, versions = joined([run for run, _ in runs]), runs[0][1]
+    results, versions = measure_all(rows, LIBRARIES, chosen, cells)
     print(f"\n{summary(results)}")
     if chosen.rows is None:
         text = document(results, versions, start)

@@ -1,6 +1,6 @@
 """Compare numtorch.compile with torch.compile and with both libraries' eager execution.
 
-Usage: python benchmarks/compiled.py [--rows PATTERN] [--turns N] [--threads N]
+Usage: python benchmarks/compiled.py [--rows PATTERN] [--turns N] [--runs N] [--threads N]
 
 Without --rows the whole table is measured, and COMPILED.md and the table in README.md are written.
 What a step's first call takes, in which it is compiled, first_calls.py measures.
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.set_defaults(seconds=SECONDS)
     chosen = options.parse_args(arguments)
     rows = chosen_rows(options, chosen, COMPILED_ROWS)
-    start = conditions(chosen.threads)
+    start = f"{conditions(chosen.threads)}, {chosen.runs} runs"
     results, versions = measure_all(rows, VARIANTS, chosen, cells)
     print(f"\n{table(results)}\n")
     if chosen.rows is None:

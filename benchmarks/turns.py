@@ -15,7 +15,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from report import Result
+from report import Result, joined
 from rows import Row, library_of
 
 # Seconds before a turn: the threads of the last one's OpenMP go on waiting for some ms, on the core
@@ -73,6 +73,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     options.add_argument("--rows", help="measure rows whose name matches this; write no file")
     options.add_argument("--turns", type=int, default=7, help="of each variant at each row")
+    options.add_argument("--runs", type=int, default=1, help="through all rows, in new processes")
     options.add_argument("--seconds", type=float, default=0.05, help="that a turn takes")
     options.add_argument("--threads", type=int, default=os.cpu_count(), help="of each variant")
     return options
@@ -127,20 +128,34 @@ def measure_all(
     chosen: argparse.Namespace,
     cells: Callable[[Result], Sequence[str]],
 ) -> tuple[list[Result], dict[str, str]]:
-    """Measure the rows, print their cells as they come; the results and each variant's version."""
-    workers = {variant: Worker(variant, chosen.threads) for variant in present(variants)}
-    results = []
-    for row in rows:
-        result = measure(row, workers, chosen.turns, chosen.seconds)
-        results.append(result)
-        warnings = [f"{variant}: {error}" for variant, error in result.errors.items()]
-        warnings += ["ANSWERS DIFFER"] * result.disagrees()
-        warnings += ["OTHER BITS THAN EAGER"] * result.has_other_bits()
-        line = "  ".join(f"{cell:>9}" for cell in cells(result)[1:])
-        print(line, row.name, *warnings, sep="  ", flush=True)
-    for worker in workers.values():
-        worker.close()
-    return results, {variant: worker.version for variant, worker in workers.items()}
+    """Measure the rows, print their cells as they come; the results and each variant's version.
+
+    A run has processes of its own, and so its own luck with where memory lies, and its own time.
+    """
+    runs, versions = [], {}
+    for _ in range(chosen.runs):
+        workers = {variant: Worker(variant, chosen.threads) for variant in present(variants)}
+        versions = {variant: worker.version for variant, worker in workers.items()}
+        runs.append([measure_and_print(row, workers, chosen, cells) for row in rows])
+        for worker in workers.values():
+            worker.close()
+    return joined(runs), versions
+
+
+def measure_and_print(
+    row: Row,
+    workers: dict[str, Worker],
+    chosen: argparse.Namespace,
+    cells: Callable[[Result], Sequence[str]],
+) -> Result:
+    """Measure a row, and print its cells and what is wrong with it."""
+    result = measure(row, workers, chosen.turns, chosen.seconds)
+    warnings = [f"{variant}: {error}" for variant, error in result.errors.items()]
+    warnings += ["ANSWERS DIFFER"] * result.disagrees()
+    warnings += ["OTHER BITS THAN EAGER"] * result.has_other_bits()
+    line = "  ".join(f"{cell:>9}" for cell in cells(result)[1:])
+    print(line, row.name, *warnings, sep="  ", flush=True)
+    return result
 
 
 def renew(file: Path, table: str, marks: tuple[str, str]) -> None:
