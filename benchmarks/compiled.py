@@ -9,7 +9,7 @@ What a step's first call takes, in which it is compiled, first_calls.py measures
 from collections.abc import Sequence
 
 from compiled_rows import CALLS, COMPILED_ROWS
-from report import Result, emphasised, figure, listed, markdown, mean, preamble, problems
+from report import Result, emphasised, figure, listed, markdown, mean, page, preamble, problems
 from turns import HERE, README, chosen_rows, conditions, measure_all, parser, renew
 
 OURS = "numtorch.compile"
@@ -39,9 +39,9 @@ def table(results: Sequence[Result]) -> str:
 
 def document(results: Sequence[Result], versions: dict[str, str], start: str) -> str:
     """Render the whole of COMPILED.md."""
-    parts = [
-        "# Compiled steps",
-        "Written by `python benchmarks/compiled.py`; do not edit.",
+    return page(
+        "Compiled steps",
+        "compiled",
         preamble(versions, start, "Each variant", OURS),
         "All variants run the same step, which calls `backward()` and the optimizer where there "
         f"are some. It has run {CALLS} times when the measurement starts.",
@@ -50,8 +50,7 @@ def document(results: Sequence[Result], versions: dict[str, str], start: str) ->
         *problems(results),
         "## Rows whose compiled bits are not those of eager execution",
         listed(list(filter(Result.has_other_bits, results)), lambda result: str(result.answers)),
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

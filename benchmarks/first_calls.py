@@ -13,7 +13,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from compiled_rows import COMPILED_ROWS
-from report import figure, machine, markdown
+from report import figure, machine, markdown, page
 from rows import SMALL, Row
 from turns import HERE, Worker, chosen_rows, conditions, parser, present
 
@@ -110,9 +110,9 @@ def document(results: Sequence[tuple[Row, dict[str, First]]], start: str) -> str
     versions = {each: first.version for _, firsts in results for each, first in firsts.items()}
     operations = [result for result in results if result[0] in OPERATIONS]
     steps = [result for result in results if result[0] in STEPS]
-    parts = [
-        "# First calls",
-        "Written by `python benchmarks/first_calls.py`; do not edit.",
+    return page(
+        "First calls",
+        "first_calls",
         machine(versions, start),
         "Milliseconds of the first call in a process: the median of the turns and, in parentheses, "
         "the most. Cold: nothing was on disk; cached: a process before it had made the same call.",
@@ -121,8 +121,7 @@ def document(results: Sequence[tuple[Row, dict[str, First]]], start: str) -> str
         table("ms", operations),
         "## Compiled steps",
         table("ms", steps, ".compile"),
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from report import figure, machine, markdown
+from report import figure, machine, markdown, page
 from rows import perceptron
 from turns import HERE, conditions, present
 
@@ -88,14 +88,9 @@ def main() -> None:
             lines[-1].append(f"{figure(beyond, MB)} / {figure(whole, MB)}")
     text = markdown(["MB", *libraries], lines)
     print(text)
-    parts = [
-        "# Memory",
-        "Written by `python benchmarks/memory.py`; do not edit.",
-        machine(versions, start),
-        "Peak resident memory beyond that of the import / of the process.",
-        text,
-    ]
-    (HERE / "MEMORY.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    says = "Peak resident memory beyond that of the import / of the process."
+    text = page("Memory", "memory", machine(versions, start), says, text)
+    (HERE / "MEMORY.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -173,6 +173,12 @@ def preamble(versions: dict[str, str], conditions: str, each: str, ours: str) ->
     )
 
 
+def page(title: str, script: str, *parts: str) -> str:
+    """Render a file that a script writes."""
+    written = f"Written by `python benchmarks/{script}.py`; do not edit."
+    return "\n\n".join([f"# {title}", written, *parts]) + "\n"
+
+
 def problems(results: Sequence[Result]) -> list[str]:
     """Render the sections about rows that failed, and about answers that differ."""
     failed = [result for result in results if result.errors.keys() - {"numpy"}]
@@ -190,8 +196,6 @@ def document(results: Sequence[Result], versions: dict[str, str], conditions: st
     slower = [result for result in results if (result.ratio("torch") or 1) < 1]
     head = ["us a call", *LIBRARIES.values(), "PyTorch / numtorch", "NumPy / numtorch"]
     parts = [
-        "# Benchmarks",
-        "Written by `python benchmarks/compare.py`; do not edit.",
         preamble(versions, conditions, "Each library", "numtorch"),
         "## Summary",
         summary(results),
@@ -201,4 +205,4 @@ def document(results: Sequence[Result], versions: dict[str, str], conditions: st
     ]
     for group, members in groupby(results, lambda result: result.row.group):
         parts += [f"## {group[0].upper()}{group[1:]}", markdown(head, [cells(r) for r in members])]
-    return "\n\n".join(parts) + "\n"
+    return page("Benchmarks", "compare", *parts)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from report import Result, figure, machine, markdown
+from report import Result, figure, machine, markdown, page
 from rows import ROWS, Row
 from turns import HERE, Worker, chosen_rows, conditions, measure, parser
 
@@ -87,14 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = table(free, busy)
     print(text)
     if chosen.rows is None:
-        parts = [
-            "# Threads",
-            "Written by `python benchmarks/threads.py`; do not edit.",
-            machine(versions, start),
-            "Medians of turns. Busy: another process, which never waits, wants one of the cores.",
-            text,
-        ]
-        (HERE / "THREADS.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        says = "Medians of turns. Busy: another process, which never waits, wants one of the cores."
+        text = page("Threads", "threads", machine(versions, start), says, text)
+        (HERE / "THREADS.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
