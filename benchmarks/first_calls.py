@@ -126,7 +126,9 @@ def document(results: Sequence[tuple[Row, dict[str, First]]], start: str) -> str
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the rows asked for, print them as they come, and write the file."""
-    options = parser("first calls of numtorch and PyTorch, in fresh processes")
+    options = parser(
+        "first calls of numtorch and PyTorch, in fresh processes", "rows", "turns", "threads"
+    )
     options.set_defaults(turns=3)
     chosen = options.parse_args(arguments)
     rows = chosen_rows(options, chosen, ROWS)

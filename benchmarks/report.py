@@ -53,6 +53,9 @@ def joined(runs: Sequence[Sequence[Result]]) -> list[Result]:
             result.errors |= other.errors
             for variant, times in other.times.items():
                 result.times.setdefault(variant, []).extend(times)
+    for result in results:
+        for variant in result.errors:  # even if only one run failed
+            result.times.pop(variant, None)
     return results
 
 

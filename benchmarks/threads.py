@@ -1,6 +1,6 @@
 """Measure what a second thread gains, on free cores and beside a process that keeps one busy.
 
-Usage: python benchmarks/threads.py [--rows PATTERN] [--turns N]
+Usage: python benchmarks/threads.py [--rows PATTERN] [--turns N] [--seconds N]
 
 Without --rows, THREADS.md is written.
 """
@@ -8,7 +8,7 @@ Without --rows, THREADS.md is written.
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from report import Result, figure, machine, markdown, page
 from rows import ROWS, Row
@@ -35,10 +35,9 @@ ONE, TWO, THEIRS = "1 thread", "2 threads", "PyTorch"
 
 
 @contextmanager
-def neighbour(is_busy: bool) -> Iterator[None]:
-    """A process that never waits, if it is to be busy."""
-    command = [sys.executable, "-c", "while True: pass" if is_busy else ""]
-    process = subprocess.Popen(command)
+def neighbour() -> Iterator[None]:
+    """A process that never waits."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
     finally:
@@ -51,7 +50,7 @@ def measured(
 ) -> tuple[list[Result], dict[str, str]]:
     """The rows' times on one thread and on two, in turns with PyTorch on two; and versions."""
     workers = {ONE: Worker("numtorch", 1), TWO: Worker("numtorch", 2), THEIRS: Worker("torch", 2)}
-    with neighbour(is_busy):
+    with neighbour() if is_busy else nullcontext():
         results = [measure(row, workers, turns, seconds) for row in rows]
     for worker in workers.values():
         worker.close()
@@ -76,7 +75,9 @@ def table(free: Sequence[Result], busy: Sequence[Result]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the rows asked for, print their table, and write the file."""
-    options = parser("one thread and two, on free cores and beside a busy process")
+    options = parser(
+        "one thread and two, on free cores and beside a busy process", "rows", "turns", "seconds"
+    )
     options.set_defaults(seconds=0.2)
     chosen = options.parse_args(arguments)
     rows = chosen_rows(options, chosen, THREAD_ROWS)

@@ -66,16 +66,22 @@ class Worker:
         return json.loads(line)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Command line of a runner."""
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "rows": {"help": "measure rows whose name matches this; write no file"},
+    "turns": {"type": int, "default": 7, "help": "of each variant at each row"},
+    "runs": {"type": int, "default": 1, "help": "through all rows, in new processes"},
+    "seconds": {"type": float, "default": 0.05, "help": "that a turn takes"},
+    "threads": {"type": int, "default": os.cpu_count(), "help": "of each variant"},
+}
+
+
+def parser(description: str, *names: str) -> argparse.ArgumentParser:
+    """Command line of a runner, with options of those names; all if none is given."""
     options = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    options.add_argument("--rows", help="measure rows whose name matches this; write no file")
-    options.add_argument("--turns", type=int, default=7, help="of each variant at each row")
-    options.add_argument("--runs", type=int, default=1, help="through all rows, in new processes")
-    options.add_argument("--seconds", type=float, default=0.05, help="that a turn takes")
-    options.add_argument("--threads", type=int, default=os.cpu_count(), help="of each variant")
+    for name in names or _OPTIONS:
+        options.add_argument(f"--{name}", **_OPTIONS[name])
     return options
 
 

@@ -13,13 +13,14 @@ import first_calls
 import memory
 import numtorch
 from compiled_rows import COMPILED_ROWS
-from report import Result, agree, markdown
+from report import Result, agree, joined, markdown
 from rows import ROWS, Row
 from scaling_rows import SCALING_ROWS
 from turns import renew
 from worker import digest, namespace_of
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SHORTEST = ("--seconds", "0.001")  # turns
 LARGE = ("16M", "2048 x 2048", "batch 256")
 SMALLER = [row for row in ROWS if not any(size in row.group for size in LARGE)]
 STEPS = [row for row in COMPILED_ROWS if not any(size in row.group for size in ("1M", "16M"))]
@@ -32,8 +33,8 @@ def assert_close(ours: list[np.ndarray], theirs: list[np.ndarray], name: str = "
 
 
 def run(runner: str, *options: str) -> str:
-    """What a runner prints of its shortest turns."""
-    command = [sys.executable, BENCHMARKS / f"{runner}.py", "--seconds", "0.001", *options]
+    """What a runner prints."""
+    command = [sys.executable, BENCHMARKS / f"{runner}.py", *options]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert "DIFFER" not in finished.stdout
@@ -130,6 +131,16 @@ def test_first_calls_are_shown_by_cache() -> None:
     assert "numtorch 400 (400); torch 1,500 (1,500) ms" in text
 
 
+def test_a_variant_that_failed_in_one_run_has_no_ratio() -> None:
+    first, second = (results_of_steps()[:1] for _ in range(2))
+    first[0].errors.clear()
+    second[0].errors["torch.compile"] = "Error: once"
+    del second[0].times["torch.compile"]
+    (result,) = joined([first, second])
+    assert result.ratio("torch.compile", compiled.OURS) is None
+    assert result.times[compiled.OURS] == [2e-6, 2e-6]
+
+
 @pytest.mark.parametrize("marks", [compiled.MARKS, ("<!-- a -->", "<!-- b -->")])
 def test_only_what_stands_between_the_marks_is_renewed(
     tmp_path: Path, marks: tuple[str, str]
@@ -143,14 +154,14 @@ def test_only_what_stands_between_the_marks_is_renewed(
 
 @pytest.mark.slow
 def test_the_runner_measures_in_turns() -> None:
-    printed = run("compare", "--rows", r"elements: a \+ b$", "--turns", "2")
+    printed = run("compare", *SHORTEST, "--rows", r"elements: a \+ b$", "--turns", "2")
     assert "small, 4 to 64 elements: a + b" in printed
     assert "| all | 1 |" in printed
 
 
 @pytest.mark.slow
 def test_the_runner_compares_compiled_steps() -> None:
-    printed = run("compiled", "--rows", "ten pointwise operations, 4:", "--turns", "1")
+    printed = run("compiled", *SHORTEST, "--rows", "ten pointwise operations, 4:", "--turns", "1")
     assert "OTHER BITS" not in printed
     assert "| geometric mean |" in printed
 
@@ -172,7 +183,7 @@ def test_the_runner_measures_first_calls() -> None:
 
 @pytest.mark.slow
 def test_the_runner_of_threads_has_a_busy_neighbour() -> None:
-    printed = run("threads", "--rows", "matmul, 128 x 128", "--turns", "1")
+    printed = run("threads", *SHORTEST, "--rows", "matmul, 128 x 128", "--turns", "1")
     assert "| matmul, 128 x 128: `A @ B` |" in printed
 
 
