@@ -16,7 +16,7 @@ from . import memory
 from .build import Loop, gufunc
 from .copying import flat
 from .deferral import settled
-from .drive import GRAIN, drive
+from .drive import drive
 from .intrinsics import BLOCK, buffer, cast, helper, int32_at, offset, words
 from .layout import aligned
 from .reduce import INT64, amax, amin
@@ -25,6 +25,7 @@ from .reduction import SHORT, bound, is_adjacent, last_axis
 Array = np.ndarray[Any, Any]
 
 CHUNK = 8192  # elements of a long flat array that one row takes
+LARGE = 1 << 18  # elements from which threads pay, and two passes over chunks of a long row
 FEW = 1 << 12  # elements in one row below which one loop is quicker than two vectorised ones
 
 
@@ -93,7 +94,7 @@ def columns_loop(wins: Callable[..., Any], dtype: np.dtype[Any]) -> Loop:
 
 def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]:
     """The winners along an axis, and their positions."""
-    rows = last_axis(x if x.size < GRAIN else aligned(x), axis)
+    rows = last_axis(x if x.size < LARGE else aligned(x), axis)
     outer, n = rows.shape[:-1], rows.shape[-1]
     indices = memory.empty(outer, INT64)
     kinds = (x.dtype, x.dtype, INT64)
@@ -103,7 +104,7 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
     else:
         values = memory.empty(outer, x.dtype)
         loop = columns_loop(wins, x.dtype)
-    if x.size < GRAIN:
+    if x.size < LARGE:
         loop.ufunc(rows, values, indices)
     else:
         drive(loop, rows, values, indices, unit=1)
@@ -116,7 +117,7 @@ def _flat(wins: Callable[..., Any], x: Array) -> Array:
     if row.size < FEW:
         return np.asarray(columns_loop(wins, x.dtype).ufunc(row)[1])
     whole = row.size // CHUNK * CHUNK
-    if row.size < GRAIN:
+    if row.size < LARGE:
         return _along(wins, row, 0)[1]
     return _of_chunks(wins, row, whole)
 

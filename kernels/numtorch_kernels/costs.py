@@ -9,9 +9,13 @@ from .build import Loop
 from .expression import Expr, nodes_of
 
 WORTH = 9_000  # nanoseconds of work from which a second thread pays
-GROUP_WORTH = 25_000  # likewise, of a group of a program, whose launches Python has to admit too
+GROUP_WORTH = 25_000  # likewise, of the first group of a program: Python has to admit launches
 
-_CACHED_BYTE = 0.015  # nanoseconds that a byte takes to or from a second-level cache
+# Nanoseconds that a byte takes to or from caches. It would be 0.015 if it was always in the nearest
+# ones. But what one thread reads that two have written is half of it in the other's: 0.1 for a byte
+# of these, and 0.4 where the two cores share no third-level cache. So threads begin with 32768
+# numbers, not with twice as many.
+CACHED_BYTE = 0.035
 
 # What an element of a pointwise loop costs on one core, in nanoseconds, by its primitives, as
 # measured on float32; others 0.1.
@@ -31,8 +35,13 @@ def is_costly(outputs: Sequence[Expr]) -> bool:
 
 
 @cache
+def work(loop: Loop) -> float:
+    """Roughly the nanoseconds that a pointwise loop computes for an element."""
+    names = [node.name for node in nodes_of(*(loop.expressions or ()))]
+    return sum(_COSTS.get(name, 0.1) for name in names if name not in ("input", "constant"))
+
+
+@cache
 def element_cost(loop: Loop) -> float:
     """Roughly the nanoseconds that a pointwise loop takes for an element in cache."""
-    names = [node.name for node in nodes_of(*(loop.expressions or ()))]
-    costs = [_COSTS.get(name, 0.1) for name in names if name not in ("input", "constant")]
-    return max(sum(costs), _CACHED_BYTE * sum(dtype.itemsize for dtype in loop.dtypes))
+    return max(work(loop), CACHED_BYTE * sum(dtype.itemsize for dtype in loop.dtypes))

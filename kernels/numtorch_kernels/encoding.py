@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
 from . import interpreter as I
 from . import threads
 from .build import Loop
-from .costs import GROUP_WORTH, element_cost
+from .costs import CACHED_BYTE, GROUP_WORTH, WORTH, work
 from .fusion import FusedLoop, Group, Placement, Stage, fused
 from .launches import Node, Operand, Shape
 from .memory import aligned_size
@@ -23,6 +23,8 @@ _LANES = 64  # elements that shares of pointwise work are multiples of
 _NO_LIMIT = 1 << 62
 _SHORT = 32  # elements; a loop along fewer costs more to call than to run
 
+Stored = Mapping[tuple[int, int], bool]  # whether an output of a node must be in memory
+
 
 class StageReport(NamedTuple):
     """What :meth:`Program.report` says of a stage."""
@@ -34,18 +36,41 @@ class StageReport(NamedTuple):
     writes: int
 
 
-def cost_of(group: Group) -> float:
+def cost_of(group: Group, stored: Stored) -> float:
     """Roughly the nanoseconds that a group takes on one thread."""
     total = 0.0
     for stage in group.stages:
         size = prod(stage.nodes[0].shape) * prod(stage.nodes[0].core)
         if stage.is_pointwise:
-            total += size * sum(element_cost(node.loop) for node in stage.nodes)
+            computed = size * sum(work(node.loop) for node in stage.nodes)
+            total += max(computed, CACHED_BYTE * _bytes_of(stage, stored))
         elif stage.nodes[0].loop.name == "multiply_in_place":
             total += size / 60
         else:
             total += size * (0.15 if stage.nodes[0].loop.name in ("rows", "columns") else 0.8)
     return total
+
+
+def _bytes_of(stage: Stage, stored: Stored) -> int:
+    """How many bytes of memory a pointwise stage reads and writes."""
+    own = {id(x.root) for node in stage.nodes for x in node.outputs}
+    read = {id(x.root): x.hi - x.lo for node in stage.nodes for x in node.inputs}
+    written = sum(
+        x.hi - x.lo
+        for node in stage.nodes
+        for i, x in enumerate(node.outputs, node.loop.inputs)
+        if stored[id(node), i]
+    )
+    return written + sum(size for key, size in read.items() if key not in own)
+
+
+def least_worth(plan: Plan) -> float:
+    """The cost from which a group of a plan is worth several threads.
+
+    Where another one is in any case, it is less, and what that wrote lies in the caches of all.
+    """
+    costs = [cost_of(part, plan.stored) for part in plan.parts if isinstance(part, Group)]
+    return WORTH if max(costs, default=0) >= GROUP_WORTH else GROUP_WORTH
 
 
 class _Run(NamedTuple):
@@ -59,13 +84,14 @@ class _Run(NamedTuple):
 
 
 class GroupRecord:
-    """Writes the record of a group."""
+    """Writes the record of a group, which threads share if it costs as much as that is worth."""
 
     def __init__(
         self,
         plan: Plan,
         group: Group,
         number: int,
+        worth: float,
     ) -> None:
         self.plan = plan
         self.group = group
@@ -85,7 +111,7 @@ class GroupRecord:
                 self.scratch += aligned_size(start + self.block * step)
         self._stage_loops: list[Loop] = []
         stages = [record for stage in group.stages for record in self._records(stage)]
-        workers = threads.concurrency() if cost_of(group) >= GROUP_WORTH else 1
+        workers = threads.concurrency() if cost_of(group, plan.stored) >= worth else 1
         parts = -(-self.units // self.grain)
         self.tasks = max(1, min(workers, parts))
         self.words = [0] * I.GROUP_HEAD

@@ -213,11 +213,8 @@ def dot_rows(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m
 
 
 # Words of the descriptor of a dot product that workers share; strides are in bytes.
-(NEXT_PIECE, PIECES_DONE, LENGTH, PIECE, LEFT, LEFT_STEP, RIGHT, RIGHT_STEP, PARTS, RESULT,
+(SHARES, PIECES_DONE, LENGTH, PIECE, LEFT, LEFT_STEP, RIGHT, RIGHT_STEP, PARTS, RESULT,
  DOT, DOT_ITEM) = range(12)  # fmt: skip
-
-
-RUN = 32  # pieces that a worker claims at once: long streams are fetched ahead
 
 
 def dot_shared(descriptor, worker):
@@ -231,28 +228,25 @@ def dot_shared(descriptor, worker):
     for place in range(7):
         steps[place] = 0
     steps[4], steps[5] = d[LEFT_STEP], d[RIGHT_STEP]
-    length, size, item, loop = d[LENGTH], d[PIECE], d[DOT_ITEM], d[DOT]
+    length, size, item = d[LENGTH], d[PIECE], d[DOT_ITEM]
     left, right, parts = d[LEFT], d[RIGHT], d[PARTS]
     steps[0], steps[1], steps[2] = size * steps[4], size * steps[5], item
-    pieces = -(-length // size)
-    first = fetch_add(offset(d, NEXT_PIECE), RUN)
-    while first < pieces:
-        end = min(first + RUN, pieces)
-        start, whole = first, min(end, length // size)
-        while start < end:  # those of one length at once, and then what is left
-            count = max(whole - start, 1)
-            dims[0], dims[1], dims[2] = count, 1, min(size, length - start * size)
-            pointers[0], pointers[1] = left + start * steps[0], right + start * steps[1]
-            pointers[2] = parts + start * item
-            call_loop(loop, pointers, dims, steps)
-            start += count
-        if fetch_add(offset(d, PIECES_DONE), end - first) == pieces - (end - first):
-            each, result = element_at(parts), element_at(d[RESULT])
-            total = each[0]
-            for k in range(1, pieces):
-                total = cast(result, total + each[k])
-            result[0] = total
-        first = fetch_add(offset(d, NEXT_PIECE), RUN)
+    pieces, shares = -(-length // size), d[SHARES]
+    first, end = pieces * worker // shares, pieces * (worker + 1) // shares
+    start, whole = first, min(end, length // size)
+    while start < end:  # those of one length at once, and then what is left
+        count = max(whole - start, 1)
+        dims[0], dims[1], dims[2] = count, 1, min(size, length - start * size)
+        pointers[0], pointers[1] = left + start * steps[0], right + start * steps[1]
+        pointers[2] = parts + start * item
+        call_loop(d[DOT], pointers, dims, steps)
+        start += count
+    if fetch_add(offset(d, PIECES_DONE), end - first) == pieces - (end - first):
+        each, result = element_at(parts), element_at(d[RESULT])
+        total = each[0]
+        for k in range(1, pieces):
+            total = cast(result, total + each[k])
+        result[0] = total
 
 
 def add_columns(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m):

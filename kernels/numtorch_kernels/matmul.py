@@ -304,9 +304,9 @@ def _dot_long(a: Array, x: Array, y: Array) -> None:
     k, item = a.size, a.itemsize
     piece = piece_of(a.strides[0], x.strides[0], item)
     parts = memory.empty((-(-k // piece),), a.dtype)
-    words = [0, 0, k, piece, a.ctypes.data, a.strides[0], x.ctypes.data, x.strides[0]]
-    words += [parts.ctypes.data, y.ctypes.data, _by_vector(a.dtype, False).address, item]
     workers = threads.concurrency()
+    words = [workers, 0, k, piece, a.ctypes.data, a.strides[0], x.ctypes.data, x.strides[0]]
+    words += [parts.ctypes.data, y.ctypes.data, _by_vector(a.dtype, False).address, item]
     expected = reading_cost(a.dtype, k) / workers
     threads.parallel_for(dot_task(a.dtype), np.array(words, np.int64), workers, expected)
 

@@ -20,7 +20,7 @@ from . import interim, objects, threads
 from . import interpreter as I
 from .build import TASK, Loop, MachineCode, compile_each
 from .costs import GROUP_WORTH
-from .encoding import GroupRecord, StageReport, cost_of
+from .encoding import GroupRecord, StageReport, cost_of, least_worth
 from .fusion import Barrier, Group
 from .launches import Step, root_of, span_of
 from .layout import data_address
@@ -58,12 +58,13 @@ class Program:
         loops: dict[int, list[tuple[int, Loop]]] = {}
         scratch_size = calls = 0
         threaded = False
+        worth = least_worth(plan)
         for number, part in enumerate(plan.parts):
             if isinstance(part, Barrier):
                 place, offset = plan.place(part.condition)
                 records.append([I.REQUIREMENT_HEAD, 0, place, offset])
                 continue
-            record = GroupRecord(plan, part, number)
+            record = GroupRecord(plan, part, number, worth)
             records.append(record.words)
             loops[len(records) - 1] = record.loops
             self.reports += record.reports
@@ -72,7 +73,8 @@ class Program:
             threaded = threaded or record.tasks > 1
         self._arena, self._scratch = plan.arena, aligned_bytes(scratch_size)
         self.memory = self._arena.size + scratch_size
-        self.cost = sum(cost_of(part) for part in plan.parts if isinstance(part, Group))
+        groups = [part for part in plan.parts if isinstance(part, Group)]
+        self.cost = sum(cost_of(group, plan.stored) for group in groups)
         self._table = np.zeros(PLACES + len(bound), np.int64)
         self._table[ARENA] = data_address(self._arena)
         self._table[I.SCRATCH_PLACE] = data_address(self._scratch)

@@ -31,6 +31,7 @@ LANES = 64  # what they are no more than: left-over elements are combined by the
 COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at once
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
 ROW_LIMIT = 16 * LIMIT  # up to this length of a row, one stage costs less than two
+ALONE_LIMIT = GRAIN - 1  # the same of the only row, which threads share if it is cut
 
 
 def reassociable(function: Callable[..., Any]) -> Helper:
@@ -134,6 +135,23 @@ def columns(
             out[(start + j) * out_outer] = finish(stack[j], centres[j], factor)
 
 
+@helper
+def chunk_of_row(n, alone):
+    """How many elements of a row are reduced at once; ``alone``, if there is no other row."""
+    return LIMIT if n > (ALONE_LIMIT if alone else ROW_LIMIT) else n
+
+
+@helper
+def chunk_of_columns(n, count, outermost):
+    """How many elements of each of ``count`` columns are reduced at once.
+
+    ``outermost``, if rows of one element of each column follow one another in memory.
+    """
+    if outermost and n * count >= GRAIN and n >= 2 * COLUMN_BLOCK:
+        return min(LIMIT, COLUMN_BLOCK * max(1, LIMIT // (COLUMN_BLOCK * count)))
+    return min(n, LIMIT)
+
+
 @cache
 def bound(
     kernel: Callable[..., Any], signature: str, dtypes: tuple[Dtype, ...], **bind: Any
@@ -224,7 +242,7 @@ class Reduction:
             centre = unused[dtype]
         if scale is None:
             scale = unused[dtype]
-        if len(axes) == x.ndim and x.size <= ROW_LIMIT and x.flags.forc:
+        if len(axes) == x.ndim and x.size <= ALONE_LIMIT and x.flags.forc:
             loop = self.short.get((x.dtype, dtype))
             if loop is None:
                 loop = self.short[x.dtype, dtype] = self.loop(x.dtype, dtype)
@@ -251,26 +269,37 @@ class Reduction:
             if x.ndim > kept + 1:
                 x = last_axis(x, max(range(kept, x.ndim), key=x.shape.__getitem__))
             outer, n = x.shape[:-1], x.shape[-1]
-            kernel, limit = (rows, ROW_LIMIT) if along_rows(x) else (columns, LIMIT)
-            cut = n > limit
-            last = not cut and len(outer) == kept
+            kernel, chunk = _stage(x)
+            last = chunk == n and len(outer) == kept
             loop = self.loop(x.dtype, dtype, kernel, first, last)
             each = centre
             if centre.ndim and not last:
                 each = centre.reshape(centre.shape + (1,) * (len(outer) - kept))
-            if not cut:
+            if chunk == n:
                 out = memory.empty(outer, dtype)
                 drive(loop, x, each, scale, out, unit=1)
             else:
-                whole = n // LIMIT
-                out = last_axis(memory.empty((-(-n // LIMIT), *outer), dtype), 0)
-                parts = x[..., : whole * LIMIT].reshape(*outer, whole, LIMIT)
-                drive(loop, parts, each[..., None], scale, out[..., :whole], unit=1)
-                if n > whole * LIMIT:
-                    drive(loop, x[..., whole * LIMIT :], each, scale, out[..., whole], unit=1)
+                whole, rest = divmod(n, chunk)
+                out = memory.empty((whole + (rest > 0), *outer), dtype)
+                parts = x[..., : whole * chunk].reshape(*outer, whole, chunk)
+                parts = np.moveaxis(parts, -2, 0)
+                drive(loop, parts, each, scale, out[:whole], unit=1)
+                if rest:
+                    drive(loop, x[..., whole * chunk :], each, scale, out[whole, ...], unit=1)
+                out = last_axis(out, 0)
             if last:
                 return out
             x, first = out, False
+
+
+def _stage(x: Array) -> tuple[Callable[..., Any], int]:
+    """The kernel that reduces the last axis, and how many elements of it at once."""
+    n = x.shape[-1]
+    results = x.size // max(n, 1)
+    if along_rows(x):
+        return rows, chunk_of_row(n, results == 1)
+    strides = [abs(s) for s, size in zip(x.strides, x.shape, strict=True) if size > 1]
+    return columns, chunk_of_columns(n, results, strides[-1:] == [max(strides, default=0)])
 
 
 class _Unused(dict[Dtype, Array]):

@@ -417,7 +417,7 @@ class PointwiseOp(Op):
                 kinds.append(compute)
         outputs: list[Expr] = []
         places: list[tuple[int, int | None]] = []
-        for position, rule, needs in node.recipe.rules:
+        for position, _, rule, needs in node.recipe.rules:
             value = cast(rule(*[known[name] for name in needs]), node.likes[position][1].numpy)
             if value.key == known["g"].key:
                 places.append((position, None))

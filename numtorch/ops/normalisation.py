@@ -105,17 +105,18 @@ def _layer_norm_x(
     return wrap_array(grad.reshape(x._array.shape))
 
 
-def _layer_norm_weight(
+def _layer_norm_weight_bias(
     g: Any, x: Any, mean: Any, rstd: Any, normalized_shape: Any, eps: float
-) -> Any:
+) -> tuple[Tensor, Tensor]:
+    shape = tuple(normalized_shape)
     if mode.recording:
         normalised = _Statistics(x, _dims(normalized_shape), eps).normalised
-        return (g * normalised).sum_to_size(tuple(normalized_shape))
+        return (g * normalised).sum_to_size(shape), g.sum_to_size(shape)
     dims = len(normalized_shape)
-    grad, _ = norm.layer_norm_backward_weights(
+    by_weight, by_bias = norm.layer_norm_backward_weights(
         _rows(g._array, dims), _rows(x._array, dims), mean._array, rstd._array
     )
-    return wrap_array(grad.reshape(tuple(normalized_shape)))
+    return wrap_array(by_weight.reshape(shape)), wrap_array(by_bias.reshape(shape))
 
 
 layer_norm = op(
@@ -124,8 +125,7 @@ layer_norm = op(
     outputs=("y", "mean", "rstd"),
     pack=lambda results: results[0],
     x=_layer_norm_x,
-    weight=_layer_norm_weight,
-    bias=lambda g, bias_shape: g.sum_to_size(bias_shape),
+    **{"weight, bias": _layer_norm_weight_bias},
 )
 
 

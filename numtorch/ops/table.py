@@ -5,9 +5,10 @@ A row is an operation's forward and its derivatives, side by side::
     tanh = pointwise(lambda x: s.tanh(x), x=lambda g, y: g * (1 - y * y))
     mul = pointwise(lambda a, b: a * b, a=lambda g, b: g * b, b=lambda g, a: g * a)
 
-The name of a derivative says which input it is for. Its parameters say what it needs, and so what
-is saved: ``g`` the incoming gradient, ``y`` the result (or results by name, or ``n_outputs``), an
-input or parameter by its name, ``x_shape`` or ``x_dtype`` of an input without its values.
+The name of a derivative says which input it is for; or which, as "weight, bias", if it gives
+several gradients. Its parameters say what it needs, and so what is saved: ``g`` the incoming
+gradient, ``y`` the result (or results by name, or ``n_outputs``), an input or parameter by its
+name, ``x_shape`` or ``x_dtype`` of an input without its values.
 
 Everything else follows from the row: the function with PyTorch's signature, the method, the
 in-place twin, ``out=``, the node and its name.
@@ -46,11 +47,11 @@ class Recipe:
 
     def __init__(
         self,
-        rules: list[tuple[int, Rule, list[str]]],
+        rules: list[tuple[int, int, Rule, list[str]]],
         names: list[str],
         saves: list[tuple[str, int]],
     ) -> None:
-        self.rules = rules  # (position among the differentiable inputs, rule, its parameters)
+        self.rules = rules  # (first of the differentiable inputs, how many, rule, its parameters)
         self.names = names  # of all saved values
         self.saves = saves  # where each comes from: ("argument" | "shape" | ..., position)
         self.fused: dict[Any, Any] = {}  # compiled backward loops of a pointwise row
@@ -94,7 +95,9 @@ class Op:
         self.names = self.parameters.names
         self.defaults = self.parameters.defaults
         self._plain = -1 if self.parameters.gathers else self.parameters.positional
-        self.differentiable = [self.names.index(name) for name in rules]
+        self.differentiable = [
+            self.names.index(name) for names in rules for name in names.split(", ")
+        ]
         self._recipes: dict[Any, Recipe] = {}
         self.calls: Calls | None = None
         self.function: Callable[..., Any]
@@ -250,11 +253,14 @@ class Op:
     def _make_recipe(self, mask: int) -> Recipe:
         rules = []
         names: list[str] = []
-        for bit, rule in enumerate(self.rules.values()):
-            if mask >> bit & 1:
+        bit = 0
+        for inputs, rule in self.rules.items():
+            count = len(inputs.split(", "))
+            if mask >> bit & ((1 << count) - 1):
                 needs = Parameters(rule).names
-                rules.append((bit, rule, needs))
+                rules.append((bit, count, rule, needs))
                 names += [name for name in needs if name != "g" and name not in names]
+            bit += count
         return Recipe(rules, names, [self._source(name) for name in names])
 
     def _source(self, name: str) -> tuple[str, int]:
@@ -280,8 +286,9 @@ class Op:
         results: list[Any] = [None] * len(self.differentiable)
         known = dict(zip(node.recipe.names, values, strict=True))
         known["g"] = _incoming(grads, node)
-        for bit, rule, needs in node.recipe.rules:
-            results[bit] = rule(*[known[name] for name in needs])
+        for bit, count, rule, needs in node.recipe.rules:
+            found = rule(*[known[name] for name in needs])
+            results[bit : bit + count] = [found] if count == 1 else found
         return _flat(results)
 
 

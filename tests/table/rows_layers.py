@@ -108,6 +108,7 @@ ROWS = [
             Call(make(3, 4), (4,)),
             Call(make(2, 3, 4), (3, 4), make(3, 4), make(3, 4)),
             Call(make(3, 4), (4,), make(4), eps=1e-3),
+            Call(make(3, 4), (4,), None, make(4)),
         ],
     ),
     Row(

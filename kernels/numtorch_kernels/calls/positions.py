@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import objects
-from ..argreduce import FEW
+from ..argreduce import FEW, LARGE
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..objects import DATA
@@ -22,7 +22,7 @@ from .holders import (
     new_holder,
     release,
 )
-from .reduction import MOST, MOST_DIMENSIONS, is_along, read_call, split_sizes
+from .reduction import MOST_DIMENSIONS, is_along, read_call, split_sizes
 
 # Words of a plan: the loop over columns; description and kind of the result; size of an element.
 _NEXT, _OF, _LOOP, _DESCRIPTION, _RESULT, _ITEM = range(6)
@@ -62,7 +62,7 @@ def find_positions(own, row, t, arguments, given):
     """The answer to a call."""
     operand = words()
     place, axis, rank = read_call(row, t, arguments, given, operand)
-    if place == 0 or operand[COUNT] >= MOST:
+    if place == 0 or operand[COUNT] >= LARGE:
         return MISS
     plan = int64_at(place)
     sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + MOST_DIMENSIONS)

@@ -108,7 +108,7 @@ def dot_together(t, plan, x, y, k, target, frame, tasks):
     """Writes the product of two vectors by so many threads, by :func:`gemm.dot_shared`."""
     a, b, item = array_of(t, x), array_of(t, y), plan[_ITEM]
     step, other_step = int64_at(a[STRIDES])[0], int64_at(b[STRIDES])[0]
-    frame[0], frame[1], frame[2], frame[3] = 0, 0, k, piece_of(step, other_step, item)
+    frame[0], frame[1], frame[2], frame[3] = tasks, 0, k, piece_of(step, other_step, item)
     frame[4], frame[5], frame[6], frame[7] = a[DATA], step, b[DATA], other_step
     frame[8], frame[9] = address_of(offset(frame, _DOT_WORDS)), target
     frame[10], frame[11] = plan[_ROWS], item

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import objects
+from ..costs import WORTH
 from ..drive import GRAIN, HEADER, launched, template_of
 from ..intrinsics import (
     BLOCK,
@@ -21,7 +22,16 @@ from ..intrinsics import (
     words,
 )
 from ..objects import DATA
-from ..reduction import LIMIT, ROW_LIMIT, SHORT, Reduction, columns, rows, unused
+from ..reduction import (
+    LIMIT,
+    SHORT,
+    Reduction,
+    chunk_of_columns,
+    chunk_of_row,
+    columns,
+    rows,
+    unused,
+)
 from .callables import ARITY, PLANS, RECORD, Calls, plan_of
 from .holders import (
     ARRAY,
@@ -53,14 +63,14 @@ from .recording import record_call
 # Words of a plan: the loops, of which 0 is not known; the item sizes of x and of the result; what
 # is divided by how many elements were combined: nothing, float32 or float64; the operand of who
 # needs none; the places for recipes of calls over all and over one dimension; what launches need to
-# know of the two loops, of that for chunks of a row, and of that for what these gave.
+# know of the two loops, of those for chunks, and of those for what these gave.
 (_NEXT, _OF, _ROWS, _COLUMNS, _DESCRIPTION, _RESULT, _ITEM, _RESULT_ITEM, _SCALE,
  _UNUSED, _RECIPES) = range(11)  # fmt: skip
-_SHARED_ROWS, _SHARED_COLUMNS, _SHARED_CHUNKS, _ENDS, _WORDS = range(_RECIPES + 2, _RECIPES + 7)
+(_SHARED_ROWS, _SHARED_COLUMNS, _ROW_CHUNKS, _COLUMN_CHUNKS, _ROW_ENDS, _COLUMN_ENDS,
+ _WORDS) = range(_RECIPES + 2, _RECIPES + 9)  # fmt: skip
 _NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
 _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
-MOST = GRAIN  # elements from which several threads may share a reduction
 MOST_DIMENSIONS = 16
 _MOST_IN_PARTS = 8 * BLOCK * LIMIT  # elements whose parts fit the stack
 
@@ -131,9 +141,9 @@ def reduce_axis(plan, operand, axis, target, frame):
     before, n, after = frame[0], frame[1], frame[2]
     along = is_along(operand, axis, n, after)
     loop = plan[_ROWS] if along else plan[_COLUMNS]
-    whole = operand[RANK] == 1 or axis < 0
-    if loop == 0 or n > ROW_LIMIT or (not whole and n > LIMIT):
-        return False  # the last are cut into parts
+    chunk = chunk_of_row(n, before == 1) if along else chunk_of_columns(n, before * after, False)
+    if loop == 0 or chunk < n:
+        return False
     pointers, dims, steps, number = frame, offset(frame, 4), offset(frame, 6), offset(frame, 12)
     pointers[1], pointers[2] = plan[_UNUSED], write_scale(plan, n, number)
     item, times = plan[_ITEM], before
@@ -161,16 +171,70 @@ def share_rows(t, template, x, step, inner, n, count, scale, unused, target, ite
 
 
 @helper
-def share_middle(t, plan, template, x, before, n, after, scale, target, frame, tasks):
+def share_middle(
+    t, template, x, item, before, n, after, scale, unused, target, result_item, frame, tasks
+):
     """Reduces the second of three dimensions on several threads."""
-    item, size = plan[_ITEM], plan[_RESULT_ITEM]
     frame[HEADER], frame[HEADER + 1], frame[HEADER + 2] = n, after * item, before
-    table, unused = offset(frame, HEADER + 3), plan[_UNUSED]
+    table = offset(frame, HEADER + 3)
     table[0], table[1], table[2] = x, n * after * item, item
     table[3], table[4], table[5] = unused, 0, 0
     table[6], table[7], table[8] = scale, 0, 0
-    table[9], table[10], table[11] = target, after * size, size
+    table[9], table[10], table[11] = target, after * result_item, result_item
     return share(t, int64_at(template), frame, after, before, tasks, 1, before * n * after // 4)
+
+
+@helper
+def reduce_long_row(t, plan, x, n, scale, target, frame, tasks):
+    """Reduces the only row by chunks."""
+    chunks, ends = plan[_ROW_CHUNKS], plan[_ROW_ENDS]
+    if chunks == 0 or ends == 0 or n >= _MOST_IN_PARTS:
+        return False
+    parts, work = levels(frame), frame
+    item, size, unused = plan[_ITEM], plan[_RESULT_ITEM], plan[_UNUSED]
+    whole, rest, to = n // LIMIT, n % LIMIT, address_of(parts)
+    done = share_rows(
+        t, chunks, x, LIMIT * item, item, LIMIT, whole, unused, unused, to, size, work, tasks
+    )
+    if rest > 0:
+        done &= share_rows(
+            t, chunks, x + whole * LIMIT * item, 0, item, rest, 1, unused, unused,
+            to + whole * size, 0, work, 1,
+        )  # fmt: skip
+        whole += 1
+    return done and share_rows(t, ends, to, 0, size, whole, 1, scale, unused, target, 0, work, 1)
+
+
+@helper
+def reduce_long_columns(t, plan, x, n, count, chunk, scale, target, frame, tasks):
+    """Reduces rows of ``count`` elements, chunk by chunk, to one."""
+    chunks, ends = plan[_COLUMN_CHUNKS], plan[_COLUMN_ENDS]
+    whole, rest = n // chunk, n % chunk
+    total = whole + (rest > 0)
+    if chunks == 0 or ends == 0 or chunk_of_columns(total, count, True) < total:
+        return False
+    item, size, unused = plan[_ITEM], plan[_RESULT_ITEM], plan[_UNUSED]
+    frame[0] = total * count
+    array = large_array(t, plan[_DESCRIPTION], 1, address_of(frame), total * count * size)
+    if array <= MISS:
+        return False
+    parts = offset(int64_at(array), HEAD)[DATA]
+    done = share_middle(
+        t, chunks, x, item, whole, chunk, count, unused, unused, parts, size, frame, tasks
+    )
+    if rest > 0:
+        done &= share_rows(
+            t, chunks, x + whole * chunk * count * item, item, count * item, rest, count, unused,
+            unused, parts + whole * count * size, size, frame, 1,
+        )  # fmt: skip
+    if done:
+        tasks = max(1, tasks_for(t, total * count * WORTH // GRAIN))
+        done = share_rows(
+            t, ends, parts, size, count * size, total, count, scale, unused, target, size, frame,
+            tasks,
+        )  # fmt: skip
+    release(array)
+    return done
 
 
 @helper
@@ -179,43 +243,32 @@ def reduce_large(t, plan, operand, axis, target, frame):
     number, work = frame, offset(frame, 2)
     split_sizes(operand, axis, work)
     before, n, after = work[0], work[1], work[2]
-    tasks = tasks_for(t, operand[COUNT] // 16)
+    tasks = tasks_for(t, operand[COUNT] * WORTH // GRAIN)
     if tasks == 0:
         return False
-    item, size = plan[_ITEM], plan[_RESULT_ITEM]
+    x, item, size = operand[AT], plan[_ITEM], plan[_RESULT_ITEM]
     scale, unused = write_scale(plan, n, number), plan[_UNUSED]
-    if axis < 0 or operand[RANK] == 1:
-        if n <= ROW_LIMIT or plan[_SHARED_CHUNKS] == 0 or plan[_ENDS] == 0 or n >= _MOST_IN_PARTS:
-            return False
-        parts = levels(frame)
-        whole, rest = n // LIMIT, n % LIMIT
-        at, to = operand[AT], address_of(parts)
-        done = share_rows(
-            t, plan[_SHARED_CHUNKS], at, LIMIT * item, item, LIMIT, whole, unused, unused, to, size,
-            work, tasks,
-        )  # fmt: skip
-        if rest > 0:
-            done &= share_rows(
-                t, plan[_SHARED_CHUNKS], at + whole * LIMIT * item, 0, item, rest, 1, unused,
-                unused, to + whole * size, 0, work, 1,
-            )  # fmt: skip
-            whole += 1
-        return done and share_rows(
-            t, plan[_ENDS], to, 0, size, whole, 1, scale, unused, target, 0, work, 1
-        )
-    along = is_along(operand, axis, n, after)
-    template = plan[_SHARED_ROWS] if along else plan[_SHARED_COLUMNS]
-    if template == 0 or n > (ROW_LIMIT if along else LIMIT):
+    if is_along(operand, axis, n, after):
+        template, chunk = plan[_SHARED_ROWS], chunk_of_row(n, before == 1)
+        if chunk < n:
+            return before == 1 and reduce_long_row(t, plan, x, n, scale, target, work, tasks)
+    else:
+        template, chunk = plan[_SHARED_COLUMNS], chunk_of_columns(n, before * after, before == 1)
+        if chunk < n:
+            return before == 1 and reduce_long_columns(
+                t, plan, x, n, after, chunk, scale, target, work, tasks
+            )
+    if template == 0:
         return False
     if before > 1 and after > 1:
         return share_middle(
-            t, plan, template, operand[AT], before, n, after, scale, target, work, tasks
+            t, template, x, item, before, n, after, scale, unused, target, size, work, tasks
         )
     count, step, inner = after, item, after * item
     if after == 1:
         count, step, inner = before, n * item, item
     return share_rows(
-        t, template, operand[AT], step, inner, n, count, scale, unused, target, size, work, tasks
+        t, template, x, step, inner, n, count, scale, unused, target, size, work, tasks
     )
 
 
@@ -274,7 +327,7 @@ def reduce_call(own, row, t, arguments, given):
     if result == 0:
         return 0
     target = offset(int64_at(array), HEAD)[DATA]
-    done = operand[COUNT] < MOST and reduce_axis(plan, operand, axis, target, frame)
+    done = operand[COUNT] < GRAIN and reduce_axis(plan, operand, axis, target, frame)
     if not done:
         kept = int64_at(x)[t[ARRAY]]  # others may run meanwhile
         hold(kept)
@@ -321,8 +374,10 @@ class ReductionCalls(Calls):
         stages = (
             (_SHARED_ROWS, loop_of(source, target)),
             (_SHARED_COLUMNS, loop_of(source, target, columns)),
-            (_SHARED_CHUNKS, loop_of(source, target, last=False)),
-            (_ENDS, loop_of(target, target, first=False)),
+            (_ROW_CHUNKS, loop_of(source, target, last=False)),
+            (_COLUMN_CHUNKS, loop_of(source, target, columns, last=False)),
+            (_ROW_ENDS, loop_of(target, target, first=False)),
+            (_COLUMN_ENDS, loop_of(target, target, columns, first=False)),
         )
         for place, loop in stages:
             plan[place] = template_of(loop)
