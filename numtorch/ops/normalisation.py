@@ -105,7 +105,7 @@ def _layer_norm_x(
     return wrap_array(grad.reshape(x._array.shape))
 
 
-def _layer_norm_weight_bias(
+def _layer_norm_weight_and_bias(
     g: Any, x: Any, mean: Any, rstd: Any, normalized_shape: Any, eps: float
 ) -> tuple[Tensor, Tensor]:
     shape = tuple(normalized_shape)
@@ -125,7 +125,7 @@ layer_norm = op(
     outputs=("y", "mean", "rstd"),
     pack=lambda results: results[0],
     x=_layer_norm_x,
-    **{"weight, bias": _layer_norm_weight_bias},
+    weight_and_bias=_layer_norm_weight_and_bias,
 )
 
 

@@ -5,7 +5,7 @@ A row is an operation's forward and its derivatives, side by side::
     tanh = pointwise(lambda x: s.tanh(x), x=lambda g, y: g * (1 - y * y))
     mul = pointwise(lambda a, b: a * b, a=lambda g, b: g * b, b=lambda g, a: g * a)
 
-The name of a derivative says which input it is for; or which, as "weight, bias", if it gives
+The name of a derivative says which input it is for; or which, as ``weight_and_bias``, if it gives
 several gradients. Its parameters say what it needs, and so what is saved: ``g`` the incoming
 gradient, ``y`` the result (or results by name, or ``n_outputs``), an input or parameter by its
 name, ``x_shape`` or ``x_dtype`` of an input without its values.
@@ -96,7 +96,7 @@ class Op:
         self.defaults = self.parameters.defaults
         self._plain = -1 if self.parameters.gathers else self.parameters.positional
         self.differentiable = [
-            self.names.index(name) for names in rules for name in names.split(", ")
+            self.names.index(name) for names in rules for name in names.split("_and_")
         ]
         self._recipes: dict[Any, Recipe] = {}
         self.calls: Calls | None = None
@@ -255,7 +255,7 @@ class Op:
         names: list[str] = []
         bit = 0
         for inputs, rule in self.rules.items():
-            count = len(inputs.split(", "))
+            count = len(inputs.split("_and_"))
             if mask >> bit & ((1 << count) - 1):
                 needs = Parameters(rule).names
                 rules.append((bit, count, rule, needs))
