@@ -19,7 +19,16 @@ from . import objects, threads
 from .build import REGION, Loop, MachineCode, task
 from .costs import WORTH, element_cost
 from .deferral import deferring
-from .intrinsics import address_of, call_loop, call_region, helper, int64_at, offset, words
+from .intrinsics import (
+    address_of,
+    call_loop,
+    call_region,
+    call_task,
+    helper,
+    int64_at,
+    offset,
+    words,
+)
 from .layout import SHORT, broadcast_strides, data_address, merge
 from .objects import (
     ALIGNED,
@@ -47,38 +56,60 @@ _LOOP, _OPERANDS, _TASKS, _ROWS, _SEGMENTS, _LENGTH, _INNER, _DEPTH, _CORES, _CO
 HEADER = 10
 
 
+@helper
+def _run_rows(loop, operands, table, first, last, dims, steps, pointers):
+    """Runs a loop for each of some rows, which lie at one distance from the next."""
+    for k in range(operands):
+        entry = offset(table, 3 * k)
+        pointers[k] = entry[0] + first * entry[1]
+    for _ in range(first, last):
+        call_loop(loop, pointers, dims, steps)
+        for k in range(operands):
+            pointers[k] += table[3 * k + 1]
+
+
+@helper
+def _run_unit(d, sizes, table, unit, dims, steps, pointers):
+    """Runs a loop for a unit: a segment of a row."""
+    segments, depth, row, start = d[_SEGMENTS], d[_DEPTH], unit, 0
+    if segments > 1:  # a division takes as long as a loop over a hundred elements
+        row, start = unit // segments, unit % segments * d[_LENGTH]
+    dims[0] = min(d[_LENGTH], d[_INNER] - start)
+    for k in range(d[_OPERANDS]):
+        entry = offset(table, k * (depth + 2))
+        address, rest = entry[0] + start * entry[depth + 1], row
+        for axis in range(depth - 1, 0, -1):
+            address += rest % sizes[axis] * entry[1 + axis]
+            rest //= sizes[axis]
+        if depth > 0:
+            address += rest * entry[1]
+        pointers[k] = address
+    call_loop(d[_LOOP], pointers, dims, steps)
+
+
 def _run_chunk(descriptor: int, index: int) -> None:
-    """One task: its share of the units (row, segment), each one call of the loop."""
+    """One task: its share of the units, each one call of the loop."""
     d = int64_at(descriptor)
-    operands, tasks, rows, segments = d[_OPERANDS], d[_TASKS], d[_ROWS], d[_SEGMENTS]
-    length, inner, depth = d[_LENGTH], d[_INNER], d[_DEPTH]
+    operands, tasks, depth = d[_OPERANDS], d[_TASKS], d[_DEPTH]
     cores, core_steps = d[_CORES], d[_CORE_STEPS]
     frame = words()
     dims, steps, pointers = frame, offset(frame, 8), offset(frame, 40)
     sizes = offset(d, HEADER + cores + core_steps)
     table = offset(sizes, depth)  # per operand: address, stride of each outer dimension, inner step
+    dims[0] = d[_INNER]
     for k in range(cores):
         dims[1 + k] = d[HEADER + k]
     for k in range(operands):
         steps[k] = table[k * (depth + 2) + depth + 1]
     for k in range(core_steps):
         steps[operands + k] = d[HEADER + cores + k]
-    units = rows * segments
-    for unit in range(units * index // tasks, units * (index + 1) // tasks):
-        row, start = unit, 0
-        if segments > 1:  # a division takes as long as a loop over a hundred elements
-            row, start = unit // segments, unit % segments * length
-        dims[0] = min(length, inner - start)
-        for k in range(operands):
-            entry = offset(table, k * (depth + 2))
-            address, rest = entry[0] + start * entry[depth + 1], row
-            for axis in range(depth - 1, 0, -1):
-                address += rest % sizes[axis] * entry[1 + axis]
-                rest //= sizes[axis]
-            if depth > 0:
-                address += rest * entry[1]
-            pointers[k] = address
-        call_loop(d[_LOOP], pointers, dims, steps)
+    units = d[_ROWS] * d[_SEGMENTS]
+    first, last = units * index // tasks, units * (index + 1) // tasks
+    if d[_SEGMENTS] == 1 and depth == 1:
+        _run_rows(d[_LOOP], operands, table, first, last, dims, steps, pointers)
+        return
+    for unit in range(first, last):
+        _run_unit(d, sizes, table, unit, dims, steps, pointers)
 
 
 # Words of a template, which says what a loop needs of its operands; and of the record that it has
@@ -112,9 +143,12 @@ def cut_up(descriptor, t, size, rows, tasks, unit):
 
 @helper
 def share_out(descriptor, t, size, rows, tasks, unit):
-    """Has all threads run the loop over rows of ``size`` elements."""
+    """Has so many threads run the loop over rows of ``size`` elements."""
     cut_up(descriptor, t, size, rows, tasks, unit)
-    call_region(int64_at(t[_STATE])[threads.ENTRY], t[CHUNK], address_of(descriptor), tasks)
+    if tasks == 1:
+        call_task(t[CHUNK], address_of(descriptor), 0)
+    else:
+        call_region(int64_at(t[_STATE])[threads.ENTRY], t[CHUNK], address_of(descriptor), tasks)
 
 
 def run_adjacent(template: int, tasks: int, arrays: int) -> int:
@@ -257,20 +291,21 @@ def expected_cost(loop: Loop) -> float:
 
 
 def drive_adjacent(loop: Loop, arrays: tuple[Array, ...]) -> bool:
-    """Runs a pointwise loop on several threads; says whether it did.
+    """Runs a pointwise loop on the threads that there are; says whether it did.
 
-    It does if that pays, and all arrays are adjacent or of one element.
+    It does if several would pay, and all arrays are adjacent or of one element.
     """
     size = arrays[-1].size
     cost = element_cost(loop) * size
-    if cost < WORTH or (workers := threads.free()) < 2 or not objects.are_as_expected():
+    if cost < WORTH or not objects.are_as_expected():
         return False
     known, enter = _known(loop), _adjacent_entry()
-    tasks = min(workers, -int(-2 * cost // WORTH))
+    tasks = min(threads.free(), -int(-2 * cost // WORTH))
     started = perf_counter()  # when all is compiled
     if enter(known.address, tasks, arrays):
         return False
-    threads.judge(started, known.expected * size / tasks)
+    if tasks > 1:
+        threads.judge(started, known.expected * size / tasks)
     return True
 
 
@@ -349,18 +384,18 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = LAN
 
 
 def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int = LANES) -> None:
-    """Runs a loop on several threads, over operands of which outputs can be written in place."""
+    """Runs a loop on the threads there are, over operands whose outputs are written in place."""
     cost = work * _cost(loop)
     tasks = min(threads.concurrency(), -int(-2 * cost // WORTH))
     expected = 0.0
     if loop.expressions is not None:
+        tasks = min(tasks, threads.free())
         expected = max(cost, _BYTE * sum(x.nbytes for x in operands)) / tasks
-    free = threads.free() > 1 if expected else threads.may_enter()
-    if free and objects.are_as_expected():
+    if objects.are_as_expected() and (tasks == 1 or threads.may_enter()):
         known, enter = _known(loop), _rows_entry()
         started = perf_counter()
         if enter(known.address, tasks, unit, operands) == 0:
-            if expected:
+            if expected and tasks > 1:
                 threads.judge(started, 1e-9 * expected)
             return
     threads.parallel_for(

@@ -19,6 +19,7 @@ import numpy as np
 from . import gemm, memory, microkernel, threads
 from .build import Loop, gufunc, specialise, task
 from .copying import copy_into, reshaped
+from .costs import CACHED_BYTE
 from .deferral import deferring
 from .drive import drive
 from .intrinsics import BLOCK, helper, pointer_reader
@@ -30,7 +31,8 @@ Dtype = np.dtype[Any]
 
 SERIAL = 1 << 19  # multiply-adds; below, a parallel launch costs more than it saves
 PACKED = 1 << 26  # multiply-adds; from here on, packed copies pay
-STREAM = 1 << 18  # elements of a product with a vector; below, one thread
+STREAM = 1 << 18  # elements of a matrix that is multiplied by a vector; below, one thread
+LONG = 1 << 15  # elements of two vectors; below, one thread
 
 ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a factor fill 16 registers
 DEPTH = 256  # of a block of k: a row of A's block is 1 KB of float32
@@ -82,11 +84,7 @@ def _by_vector(dtype: Dtype, columns: bool) -> Loop:
     )
 
 
-LIMITS = (SERIAL, STREAM)
-"""Multiply-adds of two matrices, and of one and a vector, from which threads share them."""
-
-
-_STREAM_COST = 0.04  # nanoseconds of a core that reading two elements takes, by bytes of one
+_STREAM_COST = 2 * CACHED_BYTE  # nanoseconds of a core for two elements, by bytes of one
 _COST = 0.008  # nanoseconds of a core that a multiply-add takes, times the bytes of an element
 
 
@@ -266,12 +264,12 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
     m, k = a.shape[-2:]
     stack = np.broadcast_shapes(a.shape[:-2], x.shape[:-1])
     y = memory.empty((*stack, m), a.dtype) if out is None else out
-    work = y.size * k
-    if work < STREAM or deferring():
+    work, vectors = y.size * k, a.ndim == 2 and m == 1 == x.ndim
+    if work < (LONG if vectors else STREAM) or deferring():
         loop.ufunc(a, x, y)
         return y
     a, x = aligned(a), aligned(x)
-    if a.ndim == 2 and m == 1 == x.ndim:
+    if vectors:
         _dot_long(a[0], x, y)
         return y
     rows = 64 * max(1, STREAM // (1024 * k))
@@ -290,7 +288,7 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
 @helper
 def piece_of(step, other_step, item):
     """Of how many elements :func:`gemm.dot_rows` makes a sum, for vectors with such strides."""
-    return 8 * BLOCK if step == item and other_step == item else BLOCK
+    return 16 * BLOCK if step == item and other_step == item else BLOCK
 
 
 @cache

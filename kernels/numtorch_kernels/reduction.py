@@ -31,6 +31,7 @@ LANES = 64  # what they are no more than: left-over elements are combined by the
 COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at once
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
 ROW_LIMIT = 16 * LIMIT  # up to this length of a row, one stage costs less than two
+CHUNKS = 16  # of columns, unless they are longer than so many times the limit
 ALONE_LIMIT = GRAIN - 1  # the same of the only row, which threads share if it is cut
 
 
@@ -145,10 +146,12 @@ def chunk_of_row(n, alone):
 def chunk_of_columns(n, count, outermost):
     """How many elements of each of ``count`` columns are reduced at once.
 
-    ``outermost``, if rows of one element of each column follow one another in memory.
+    ``outermost``, if rows of one element of each column follow one another in memory. Chunks are
+    large, and few: half of what they give has to come from another core's cache.
     """
     if outermost and n * count >= GRAIN and n >= 2 * COLUMN_BLOCK:
-        return min(LIMIT, COLUMN_BLOCK * max(1, LIMIT // (COLUMN_BLOCK * count)))
+        blocks = max(LIMIT // (COLUMN_BLOCK * count), -(-n // (CHUNKS * COLUMN_BLOCK)), 1)
+        return min(LIMIT, COLUMN_BLOCK * blocks)
     return min(n, LIMIT)
 
 

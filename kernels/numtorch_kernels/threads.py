@@ -20,6 +20,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import jit, prange
+from numba.extending import intrinsic
 from numba.np.ufunc.parallel import _launch_threads
 
 from .build import REGION, MachineCode
@@ -79,10 +80,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+# Numba's own target has an intrinsic of its own: what it finds for one is kept with that,
+# by types, and code that our target compiles later would take it for what that had found.
+_call_task = intrinsic(call_task._defn)
+
+
 @jit(parallel=True, **OPTIONS)
 def _run(task: int, descriptor: int, tasks: int) -> None:
     for index in prange(tasks):
-        call_task(task, descriptor, index)
+        _call_task(task, descriptor, index)
 
 
 def region(task: int, descriptor: int, tasks: int) -> None:

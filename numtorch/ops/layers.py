@@ -120,7 +120,7 @@ class LinearOp(Op):
         result: Tensor = super().compute(arguments)
         kind = result.dtype
         if isinstance(self.calls, LinearCalls) and kind.is_floating_point:
-            self.calls.plans.learn(kind.numpy, kind, matmul.small_loops(kind.numpy), matmul.LIMITS)
+            self.calls.plans.learn(kind.numpy, kind, matmul.small_loops(kind.numpy))
         return result
 
 

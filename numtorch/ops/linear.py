@@ -12,8 +12,8 @@ from numtorch_kernels import Pointwise
 from numtorch_kernels.calls.batches import BatchCalls
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.product import ProductCalls
-from numtorch_kernels.matmul import LIMITS, small_loops
 from numtorch_kernels.matmul import matmul as product
+from numtorch_kernels.matmul import small_loops
 
 from ..size import Size
 from ..tensor import Tensor
@@ -182,7 +182,7 @@ class ProductOp(Op):
         result: Tensor = super().compute(arguments)
         x, kind = arguments[0]._array, result.dtype
         if isinstance(self.calls, ProductCalls) and x.dtype.kind != "b":
-            self.calls.plans.learn(kind.numpy, kind, small_loops(kind.numpy), LIMITS)
+            self.calls.plans.learn(kind.numpy, kind, small_loops(kind.numpy))
         return result
 
 

@@ -10,7 +10,10 @@ from .. import objects, threads
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..matmul import (
+    LONG,
     PACKED,
+    SERIAL,
+    STREAM,
     block_shape,
     dot_task,
     expected_cost,
@@ -212,14 +215,15 @@ class ProductPlans:
         self._rank = rank
         self._plans: dict[Any, Any] = {}
 
-    def learn(self, dtype: np.dtype[Any], kind: Any, loops: tuple[Loop, ...], limits: Any) -> None:
-        """Notes the loops of a dtype, as far as they are compiled, and below what they are used."""
+    def learn(self, dtype: np.dtype[Any], kind: Any, loops: tuple[Loop, ...]) -> None:
+        """Notes the loops of a dtype, as far as they are compiled."""
         plan = self._plans.get(dtype)
         if plan is None:
             cost = (expected_cost if self._rank == 2 else reading_cost)(dtype, 1)
             plan = self._plans[dtype] = np.zeros(_WORDS, np.int64)
             plan[_NEXT : _OF + 1] = int(self._calls.words[PLANS]), id(kind)
-            plan[_MOST : _COST + 1] = *limits, id(dtype), dtype.itemsize, int(1e6 * cost)
+            least = STREAM if self._rank == 2 else LONG
+            plan[_MOST : _COST + 1] = SERIAL, least, id(dtype), dtype.itemsize, int(1e6 * cost)
             plan[_RANK] = self._rank
             if objects.are_as_expected():
                 self._calls.words[PLANS] = plan.ctypes.data
