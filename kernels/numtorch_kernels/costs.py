@@ -13,9 +13,10 @@ GROUP_WORTH = 25_000  # likewise, of the first group of a program: Python has to
 
 # Nanoseconds that a byte takes to or from caches. It would be 0.015 if it was always in the nearest
 # ones. But what one thread reads that two have written is half of it in the other's: 0.1 for a byte
-# of these, and 0.4 where the two cores share no third-level cache. So threads begin with 32768
-# numbers, not with twice as many.
+# of these, and 0.4 where the two cores share no third-level cache. So threads begin with some 32768
+# numbers, not with twice as many, in cheap loops and where no Python is between call and launch.
 CACHED_BYTE = 0.035
+SHARED = 1 << 15
 
 # What an element of a pointwise loop costs on one core, in nanoseconds, by its primitives, as
 # measured on float32; others 0.1.

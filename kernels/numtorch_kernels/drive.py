@@ -46,7 +46,7 @@ from .objects import (
 
 Array = np.ndarray[Any, Any]
 
-GRAIN = 1 << 15  # elements of other than pointwise loops from which a parallel launch pays
+GRAIN = 1 << 18  # elements of other than pointwise loops from which a parallel launch pays
 _ELEMENT = WORTH / GRAIN  # nanoseconds
 _BYTE = 0.1  # nanoseconds that a byte takes to or from memory
 LANES = 64  # a chunk's length is a multiple: sixteen float32 lanes, unrolled four times

@@ -19,7 +19,7 @@ import numpy as np
 from . import gemm, memory, microkernel, threads
 from .build import Loop, gufunc, specialise, task
 from .copying import copy_into, reshaped
-from .costs import CACHED_BYTE
+from .costs import CACHED_BYTE, SHARED
 from .deferral import deferring
 from .drive import drive
 from .intrinsics import BLOCK, helper, pointer_reader
@@ -32,7 +32,6 @@ Dtype = np.dtype[Any]
 SERIAL = 1 << 19  # multiply-adds; below, a parallel launch costs more than it saves
 PACKED = 1 << 26  # multiply-adds; from here on, packed copies pay
 STREAM = 1 << 18  # elements of a matrix that is multiplied by a vector; below, one thread
-LONG = 1 << 15  # elements of two vectors; below, one thread
 
 ROWS = 6  # of a tile: with 2 vectors across, 12 sums, 2 vectors of B and a factor fill 16 registers
 DEPTH = 256  # of a block of k: a row of A's block is 1 KB of float32
@@ -265,7 +264,7 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
     stack = np.broadcast_shapes(a.shape[:-2], x.shape[:-1])
     y = memory.empty((*stack, m), a.dtype) if out is None else out
     work, vectors = y.size * k, a.ndim == 2 and m == 1 == x.ndim
-    if work < (LONG if vectors else STREAM) or deferring():
+    if work < (SHARED if vectors else STREAM) or deferring():
         loop.ufunc(a, x, y)
         return y
     a, x = aligned(a), aligned(x)

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import memory
 from .build import Loop, gufunc
+from .costs import SHARED
 from .drive import GRAIN, drive
 from .intrinsics import BLOCK, Helper, block_of, buffer, cast, helper, levels, offset, zero
 from .layout import aligned
@@ -32,7 +33,7 @@ COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at on
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
 ROW_LIMIT = 16 * LIMIT  # up to this length of a row, one stage costs less than two
 CHUNKS = 16  # of columns, unless they are longer than so many times the limit
-ALONE_LIMIT = GRAIN - 1  # the same of the only row, which threads share if it is cut
+ALONE_LIMIT = SHARED - 1  # the same of the only row, which threads share if it is cut
 
 
 def reassociable(function: Callable[..., Any]) -> Helper:
@@ -149,7 +150,7 @@ def chunk_of_columns(n, count, outermost):
     ``outermost``, if rows of one element of each column follow one another in memory. Chunks are
     large, and few: half of what they give has to come from another core's cache.
     """
-    if outermost and n * count >= GRAIN and n >= 2 * COLUMN_BLOCK:
+    if outermost and n * count >= SHARED and n >= 2 * COLUMN_BLOCK:
         blocks = max(LIMIT // (COLUMN_BLOCK * count), -(-n // (CHUNKS * COLUMN_BLOCK)), 1)
         return min(LIMIT, COLUMN_BLOCK * blocks)
     return min(n, LIMIT)
@@ -193,7 +194,7 @@ class Reduction:
     each result and ``scale`` one for all, both of the result's dtype.
     """
 
-    __slots__ = ("combine", "finish", "identity", "loops", "short", "transform")
+    __slots__ = ("combine", "finish", "identity", "loops", "row_loops", "transform")
 
     def __init__(
         self,
@@ -207,7 +208,7 @@ class Reduction:
         self.transform = transform
         self.finish = finish
         self.loops: dict[Any, Loop] = {}
-        self.short: dict[tuple[Dtype, Dtype], Loop] = {}  # of those, for all elements at once
+        self.row_loops: dict[tuple[Dtype, Dtype], tuple[Loop, ...]] = {}  # of those, for all of x
 
     def loop(
         self,
@@ -245,24 +246,41 @@ class Reduction:
             centre = unused[dtype]
         if scale is None:
             scale = unused[dtype]
-        if len(axes) == x.ndim and x.size <= ALONE_LIMIT and x.flags.forc:
-            loop = self.short.get((x.dtype, dtype))
-            if loop is None:
-                loop = self.short[x.dtype, dtype] = self.loop(x.dtype, dtype)
-            out = np.empty((), dtype)
-            loop.ufunc(x if x.ndim == 1 else x.ravel("K"), centre, scale, out)
+        if len(axes) == x.ndim and x.size <= LIMIT * ALONE_LIMIT and x.flags.forc:
+            out = self._of_row(x if x.ndim == 1 else x.ravel("K"), dtype, centre, scale)
             if not keepdims:
                 return out
-        elif len(axes) == 1 and x.size < GRAIN and x.shape[axes[0]] <= LIMIT:
-            view = last_axis(x, axes[0])
-            kernel = rows if along_rows(view) else columns
-            out = np.empty(view.shape[:-1], dtype)
-            self.loop(x.dtype, dtype, kernel).ufunc(view, centre, scale, out)
         else:
-            out = self._staged(*_grouped(aligned(x), axes), dtype, centre, scale)
+            view, kept = _grouped(aligned(x), axes)
+            kernel, chunk = _stage(view)
+            if view.ndim == kept + 1 and x.size < GRAIN and chunk == view.shape[-1]:
+                out = np.empty(view.shape[:-1], dtype)
+                self.loop(x.dtype, dtype, kernel).ufunc(view, centre, scale, out)
+            else:
+                out = self._staged(view, kept, dtype, centre, scale)
         if keepdims:
-            kept = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
-            return out.reshape(kept)
+            return out.reshape([1 if k in axes else size for k, size in enumerate(x.shape)])
+        return out
+
+    def _of_row(self, x: Array, dtype: Dtype, centre: Array, scale: Array) -> Array:
+        """What :meth:`_staged` gives of a single row without gaps, found with less ado."""
+        loops = self.row_loops.get((x.dtype, dtype))
+        if loops is None:
+            only, first = self.loop(x.dtype, dtype), self.loop(x.dtype, dtype, last=False)
+            loops = only, first, self.loop(dtype, dtype, first=False)
+            self.row_loops[x.dtype, dtype] = loops
+        only, first, last = loops
+        out = np.empty((), dtype)
+        if x.size <= ALONE_LIMIT:
+            only.ufunc(x, centre, scale, out)
+            return out
+        x = aligned(x)
+        whole, rest = divmod(x.size, LIMIT)
+        parts = np.empty(whole + (rest > 0), dtype)
+        drive(first, x[: x.size - rest].reshape(whole, LIMIT), centre, scale, parts[:whole], unit=1)
+        if rest:
+            first.ufunc(x[x.size - rest :], centre, scale, parts[whole, ...])
+        last.ufunc(parts, centre, scale, out)
         return out
 
     def _staged(self, x: Array, kept: int, dtype: Dtype, centre: Array, scale: Array) -> Array:
@@ -285,7 +303,7 @@ class Reduction:
                 whole, rest = divmod(n, chunk)
                 out = memory.empty((whole + (rest > 0), *outer), dtype)
                 parts = x[..., : whole * chunk].reshape(*outer, whole, chunk)
-                parts = np.moveaxis(parts, -2, 0)
+                parts = parts.transpose(x.ndim - 1, *range(x.ndim - 1), x.ndim)
                 drive(loop, parts, each, scale, out[:whole], unit=1)
                 if rest:
                     drive(loop, x[..., whole * chunk :], each, scale, out[whole, ...], unit=1)
@@ -298,8 +316,11 @@ class Reduction:
 def _stage(x: Array) -> tuple[Callable[..., Any], int]:
     """The kernel that reduces the last axis, and how many elements of it at once."""
     n = x.shape[-1]
+    along = along_rows(x)
+    if x.size < SHARED and n <= LIMIT:
+        return rows if along else columns, n
     results = x.size // max(n, 1)
-    if along_rows(x):
+    if along:
         return rows, chunk_of_row(n, results == 1)
     strides = [abs(s) for s, size in zip(x.strides, x.shape, strict=True) if size > 1]
     return columns, chunk_of_columns(n, results, strides[-1:] == [max(strides, default=0)])
@@ -319,9 +340,9 @@ unused = _Unused()
 
 def _grouped(x: Array, axes: Axes) -> tuple[Array, int]:
     """The kept axes of x, then the others, merged as strides allow; how many are kept."""
-    kept = [axis for axis in range(x.ndim) if axis not in axes]
     if len(axes) == 1:
-        return x.transpose((*kept, *axes)), len(kept)
+        return last_axis(x, axes[0]), x.ndim - 1
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
     order = sorted(axes, key=lambda axis: -abs(x.strides[axis]))
     sizes: list[int] = []
     step = 0

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import Pointwise, memory
-from numtorch_kernels.drive import GRAIN
+from numtorch_kernels.costs import SHARED
 
 from ..tensor import Tensor
 from .mode import mode
@@ -450,7 +450,7 @@ def _leaf_uses(starts: Sequence[Edge]) -> dict[Tensor, int]:
 def add_to(total: Tensor, grad: Tensor) -> None:
     """Adds a gradient to another in its memory; the short way round ``total.add_(grad)``."""
     a, b = total._array, grad._array
-    if a.shape != b.shape or a.size >= GRAIN:
+    if a.shape != b.shape or a.size >= SHARED:
         total.add_(grad)
     else:
         _sum.loop((a.dtype, b.dtype)).ufunc(a, b, a)

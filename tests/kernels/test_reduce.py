@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from numtorch_kernels import reduce
-from numtorch_kernels.drive import GRAIN
+from numtorch_kernels.costs import SHARED
 from numtorch_kernels.reduction import LIMIT, ROW_LIMIT
 
 DTYPES = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
@@ -15,7 +15,7 @@ FLOATS = ["float32", "float64"]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 SHAPES = [(), (1,), (12,), (1025,), (3, 4, 5), (1, 5, 1), (70, 600), (2, 3, 130, 7), (3, 0)]
 STAGED = [  # reduced in several stages
-    (GRAIN,),
+    (SHARED,),
     (ROW_LIMIT + 1,),
     (3, ROW_LIMIT + 5),
     (2 * LIMIT + 5, 3),

@@ -8,9 +8,9 @@ import numpy as np
 
 from .. import objects, threads
 from ..build import Loop
+from ..costs import SHARED
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..matmul import (
-    LONG,
     PACKED,
     SERIAL,
     STREAM,
@@ -222,7 +222,7 @@ class ProductPlans:
             cost = (expected_cost if self._rank == 2 else reading_cost)(dtype, 1)
             plan = self._plans[dtype] = np.zeros(_WORDS, np.int64)
             plan[_NEXT : _OF + 1] = int(self._calls.words[PLANS]), id(kind)
-            least = STREAM if self._rank == 2 else LONG
+            least = STREAM if self._rank == 2 else SHARED
             plan[_MOST : _COST + 1] = SERIAL, least, id(dtype), dtype.itemsize, int(1e6 * cost)
             plan[_RANK] = self._rank
             if objects.are_as_expected():

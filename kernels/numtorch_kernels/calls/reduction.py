@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import objects
-from ..costs import WORTH
-from ..drive import GRAIN, HEADER, launched, template_of
+from ..costs import SHARED, WORTH
+from ..drive import HEADER, launched, template_of
 from ..intrinsics import (
     BLOCK,
     address_of,
@@ -228,7 +228,7 @@ def reduce_long_columns(t, plan, x, n, count, chunk, scale, target, frame, tasks
             unused, parts + whole * count * size, size, frame, 1,
         )  # fmt: skip
     if done:
-        tasks = max(1, tasks_for(t, total * count * WORTH // GRAIN))
+        tasks = max(1, tasks_for(t, total * count * WORTH // SHARED))
         done = share_rows(
             t, ends, parts, size, count * size, total, count, scale, unused, target, size, frame,
             tasks,
@@ -243,7 +243,7 @@ def reduce_large(t, plan, operand, axis, target, frame):
     number, work = frame, offset(frame, 2)
     split_sizes(operand, axis, work)
     before, n, after = work[0], work[1], work[2]
-    tasks = tasks_for(t, operand[COUNT] * WORTH // GRAIN)
+    tasks = tasks_for(t, operand[COUNT] * WORTH // SHARED)
     if tasks == 0:
         return False
     x, item, size = operand[AT], plan[_ITEM], plan[_RESULT_ITEM]
@@ -327,7 +327,7 @@ def reduce_call(own, row, t, arguments, given):
     if result == 0:
         return 0
     target = offset(int64_at(array), HEAD)[DATA]
-    done = operand[COUNT] < GRAIN and reduce_axis(plan, operand, axis, target, frame)
+    done = operand[COUNT] < SHARED and reduce_axis(plan, operand, axis, target, frame)
     if not done:
         kept = int64_at(x)[t[ARRAY]]  # others may run meanwhile
         hold(kept)
