@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -356,9 +357,7 @@ class PointwiseOp(Op):
         for position, place in places:
             shape, kind = node.likes[position]
             grad = g if place is None else wrap(computed[place], kind)
-            if grad._array.shape != shape:
-                grad = wrap(sum_to_shape(grad._array, shape), kind)
-            results[position] = grad
+            results[position] = _summed(grad, shape) if grad._array.shape != shape else grad
         return results
 
     def _plan_backward(
@@ -492,6 +491,15 @@ def sum_to_shape(array: Array, shape: tuple[int, ...]) -> Array:
     )
     total = reduce.sum(array, axes, True, array.dtype) if axes else array
     return total.reshape(shape)
+
+
+def _summed(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A gradient summed over the dimensions along which ``shape`` was broadcast to its own."""
+    extra = grad._array.ndim - len(shape)
+    if extra and grad._array.shape[extra:] == shape:  # a call that compiled code answers
+        rows = grad if extra == 1 else grad.reshape(math.prod(grad.shape[:extra]), *shape)
+        return rows.sum(0)
+    return wrap(sum_to_shape(grad._array, shape), grad.dtype)
 
 
 def _raise_unless_broadcastable(arrays: Sequence[Any]) -> None:
