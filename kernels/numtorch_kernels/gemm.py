@@ -27,9 +27,10 @@ from .microkernel import (
 # kernels call and that use it too.
 ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = FAR = 1
 
-# Words of the descriptor of a product that workers share; strides are in elements.
-(NEXT, M, N, K, BLOCK_ROWS, BLOCK_COLUMNS, A, A_M, A_K, B, B_K, B_N, C, C_M, C_N,
- LOOP, ITEM, ROOM, ROOM_EACH, BIAS, BIAS_N) = range(21)  # fmt: skip
+# Words of the descriptor of a product that workers share; strides are in elements. At the end is
+# for each worker how many of its blocks are taken.
+(WORKERS, M, N, K, BLOCK_ROWS, BLOCK_COLUMNS, A, A_M, A_K, B, B_K, B_N, C, C_M, C_N,
+ LOOP, ITEM, ROOM, ROOM_EACH, BIAS, BIAS_N, TAKEN) = range(22)  # fmt: skip
 
 
 def multiply_in_place(
@@ -65,14 +66,21 @@ def multiply_in_place(
 
 
 @helper
-def claim(d):
-    """The next block of C that no worker has: its top, height, left edge and width, or height 0."""
+def claim(d, worker):
+    """A block of C that no worker has: its top, height, left edge and width, or height 0.
+
+    A worker has the same blocks each time, which are in its cache, and then helps the others.
+    """
     down, across = -(-d[M] // d[BLOCK_ROWS]), -(-d[N] // d[BLOCK_COLUMNS])
-    block = fetch_add(offset(d, NEXT), 1)
-    if block >= down * across:
-        return 0, 0, 0, 0
-    top, left = block // across * d[BLOCK_ROWS], block % across * d[BLOCK_COLUMNS]
-    return top, min(d[BLOCK_ROWS], d[M] - top), left, min(d[BLOCK_COLUMNS], d[N] - left)
+    blocks, workers = down * across, d[WORKERS]
+    for step in range(workers):
+        owner = (worker + step) % workers
+        first, end = blocks * owner // workers, blocks * (owner + 1) // workers
+        block = first + fetch_add(offset(d, TAKEN + owner), 1)
+        if block < end:
+            top, left = block // across * d[BLOCK_ROWS], block % across * d[BLOCK_COLUMNS]
+            return top, min(d[BLOCK_ROWS], d[M] - top), left, min(d[BLOCK_COLUMNS], d[N] - left)
+    return 0, 0, 0, 0
 
 
 def add_bias(d, c, top, height, left, breadth):
@@ -101,14 +109,14 @@ def multiply_shared(descriptor, worker):
         steps[3 + 2 * operand] = d[A_M + 3 * operand] * item
         steps[4 + 2 * operand] = d[A_K + 3 * operand] * item
     dims[0], dims[2] = 1, d[K]
-    top, dims[1], left, dims[3] = claim(d)
+    top, dims[1], left, dims[3] = claim(d, worker)
     while dims[1] > 0:
         pointers[0] = d[A] + top * d[A_M] * item
         pointers[1] = d[B] + left * d[B_N] * item
         pointers[2] = d[C] + (top * d[C_M] + left * d[C_N]) * item
         call_loop(d[LOOP], pointers, dims, steps)
         add_bias(d, element_at(d[C]), top, dims[1], left, dims[3])
-        top, dims[1], left, dims[3] = claim(d)
+        top, dims[1], left, dims[3] = claim(d, worker)
 
 
 def multiply_packed(descriptor, worker):
@@ -122,7 +130,7 @@ def multiply_packed(descriptor, worker):
     a, b, c = element_at(d[A]), element_at(d[B]), element_at(d[C])
     panel = offset(element_at(d[ROOM]), worker * d[ROOM_EACH])
     block = offset(panel, PANEL)
-    top, height, left, breadth = claim(d)
+    top, height, left, breadth = claim(d, worker)
     while height > 0:
         for p in range(0, d[K], DEPTH):
             depth, later = min(DEPTH, d[K] - p), p > 0
@@ -138,7 +146,7 @@ def multiply_packed(descriptor, worker):
                     multiply_tile(ROWS, VECTORS, LANES, offset(block, i * A_ROW), A_ROW, 1, panel,
                                   WIDTH, depth, c_tile, c_m, rows, columns, later)  # fmt: skip
         add_bias(d, c, top, height, left, breadth)
-        top, height, left, breadth = claim(d)
+        top, height, left, breadth = claim(d, worker)
 
 
 def pack(target, target_row, source, source_row, source_column, rows, columns, width):

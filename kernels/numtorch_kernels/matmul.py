@@ -158,7 +158,7 @@ def _share(a: Array, b: Array, c: Array, bias: Array | None = None) -> None:
     workers, work = threads.concurrency(), m * k * n
     packed = work >= PACKED
     shape = packed_shape(m, n, workers) if packed else block_shape(m, n, workers)
-    words = [0, m, n, k, *shape]
+    words = [workers, m, n, k, *shape]
     for x in (a, b, c):
         step, across = x.strides
         words += data_address(x), step // item, across // item
@@ -173,6 +173,7 @@ def _share(a: Array, b: Array, c: Array, bias: Array | None = None) -> None:
         words += [_in_place(a.dtype).address, item, 0, 0]
         function = shared_task(a.dtype)
     words += (0, 0) if bias is None else (data_address(bias), bias.strides[0] // item)
+    words += [0] * workers
     expected = expected_cost(a.dtype, work) / workers
     threads.parallel_for(function, np.array(words, np.int64), workers, expected)
 

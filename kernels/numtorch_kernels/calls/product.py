@@ -9,7 +9,8 @@ import numpy as np
 from .. import objects, threads
 from ..build import Loop
 from ..costs import SHARED
-from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
+from ..gemm import TAKEN
+from ..intrinsics import BLOCK, address_of, call_loop, helper, int64_at, offset, words
 from ..matmul import (
     PACKED,
     SERIAL,
@@ -96,13 +97,15 @@ def multiply_together(t, plan, x, y, a, b, bias, step, m, k, n, target, frame, t
     They add a bias, if its address is not 0, with steps in elements: :func:`gemm.multiply_shared`.
     """
     left, right, item = int64_at(a[STRIDES]), int64_at(b[STRIDES]), plan[_ITEM]
-    frame[0], frame[1], frame[2], frame[3] = 0, m, n, k
+    frame[0], frame[1], frame[2], frame[3] = tasks, m, n, k
     frame[4], frame[5] = block_shape(m, n, tasks)
     frame[6], frame[7], frame[8] = a[DATA], left[0] // item, left[1] // item
     frame[9], frame[10], frame[11] = b[DATA], right[0] // item, right[1] // item
     frame[12], frame[13], frame[14] = target, n, 1
     frame[15], frame[16], frame[17], frame[18] = plan[_MATRICES], item, 0, 0
     frame[19], frame[20] = bias, step
+    for worker in range(tasks):
+        frame[TAKEN + worker] = 0
     return enter_holding(t, plan, x, y, frame, tasks, plan[_COST] * (m * k * n) // 1_000_000)
 
 
@@ -153,7 +156,7 @@ def threads_for(t, plan, a, b, m, k, n):
     if plan[_RANK] == 2 and (vector or work >= PACKED):
         return -1
     tasks = tasks_for(t, plan[_COST] * work // 1_000_000)
-    return tasks if tasks > 0 else -1
+    return min(tasks, BLOCK - TAKEN) if tasks > 0 else -1
 
 
 @helper
