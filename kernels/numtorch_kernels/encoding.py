@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from . import interpreter as I
 from . import threads
 from .build import Loop
-from .costs import CACHED_BYTE, GROUP_WORTH, WORTH, work
+from .costs import CACHED_BYTE, work
 from .fusion import FusedLoop, Group, Placement, Stage, fused
 from .launches import Node, Operand, Shape
 from .memory import aligned_size
@@ -64,15 +64,6 @@ def _bytes_of(stage: Stage, stored: Stored) -> int:
     return written + sum(size for key, size in read.items() if key not in own)
 
 
-def least_worth(plan: Plan) -> float:
-    """The cost from which a group of a plan is worth several threads.
-
-    Where another one is in any case, it is less, and what that wrote lies in the caches of all.
-    """
-    costs = [cost_of(part, plan.stored) for part in plan.parts if isinstance(part, Group)]
-    return WORTH if max(costs, default=0) >= GROUP_WORTH else GROUP_WORTH
-
-
 class _Run(NamedTuple):
     """A loop over the operands of nodes: its shape, its core's sizes, and for which units it is."""
 
@@ -84,14 +75,14 @@ class _Run(NamedTuple):
 
 
 class GroupRecord:
-    """Writes the record of a group, which threads share if it costs as much as that is worth."""
+    """Writes the record of a group, which threads may share."""
 
     def __init__(
         self,
         plan: Plan,
         group: Group,
         number: int,
-        worth: float,
+        is_shared: bool,
     ) -> None:
         self.plan = plan
         self.group = group
@@ -111,7 +102,7 @@ class GroupRecord:
                 self.scratch += aligned_size(start + self.block * step)
         self._stage_loops: list[Loop] = []
         stages = [record for stage in group.stages for record in self._records(stage)]
-        workers = threads.concurrency() if cost_of(group, plan.stored) >= worth else 1
+        workers = threads.concurrency() if is_shared else 1
         parts = -(-self.units // self.grain)
         self.tasks = max(1, min(workers, parts))
         self.words = [0] * I.GROUP_HEAD

@@ -27,6 +27,8 @@ from .microkernel import (
 # kernels call and that use it too.
 ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = FAR = 1
 
+LONG_PIECE = 16 * BLOCK  # elements that a dot product sums at once where it need not copy them
+
 # Words of the descriptor of a product that workers share; strides are in elements. At the end is
 # for each worker how many of its blocks are taken.
 (WORKERS, M, N, K, BLOCK_ROWS, BLOCK_COLUMNS, A, A_M, A_K, B, B_K, B_N, C, C_M, C_N,
@@ -189,7 +191,7 @@ def dot_rows(count, m, k, a, a_outer, a_m, a_k, x, x_outer, x_k, y, y_outer, y_m
     Four rows at once, where they need no copy: memory delivers four streams twice as fast as one.
     """
     memory, pieces = buffer(a), buffer(a)
-    block = 16 * BLOCK if a_k == 1 and x_k == 1 else BLOCK
+    block = LONG_PIECE if a_k == 1 and x_k == 1 else BLOCK
     fours = m - m % 4 if a_k == 1 else 0
     for _ in range(count):
         for p in range(0, max(k, 1), block):

@@ -288,7 +288,7 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
 @helper
 def piece_of(step, other_step, item):
     """Of how many elements :func:`gemm.dot_rows` makes a sum, for vectors with such strides."""
-    return 16 * BLOCK if step == item and other_step == item else BLOCK
+    return gemm.LONG_PIECE if step == item and other_step == item else BLOCK
 
 
 @cache

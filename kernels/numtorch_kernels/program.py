@@ -19,8 +19,8 @@ from numba import types
 from . import interim, objects, threads
 from . import interpreter as I
 from .build import TASK, Loop, MachineCode, compile_each
-from .costs import GROUP_WORTH
-from .encoding import GroupRecord, StageReport, cost_of, least_worth
+from .costs import GROUP_WORTH, WORTH
+from .encoding import GroupRecord, StageReport, cost_of
 from .fusion import Barrier, Group
 from .launches import Step, root_of, span_of
 from .layout import data_address
@@ -58,13 +58,15 @@ class Program:
         loops: dict[int, list[tuple[int, Loop]]] = {}
         scratch_size = calls = 0
         threaded = False
-        worth = least_worth(plan)
-        for number, part in enumerate(plan.parts):
+        costs = [cost_of(x, plan.stored) if isinstance(x, Group) else 0.0 for x in plan.parts]
+        # where one is shared in any case, what it writes lies in the caches of all threads
+        worth = WORTH if max(costs, default=0.0) >= GROUP_WORTH else GROUP_WORTH
+        for number, (part, cost) in enumerate(zip(plan.parts, costs, strict=True)):
             if isinstance(part, Barrier):
                 place, offset = plan.place(part.condition)
                 records.append([I.REQUIREMENT_HEAD, 0, place, offset])
                 continue
-            record = GroupRecord(plan, part, number, worth)
+            record = GroupRecord(plan, part, number, cost >= worth)
             records.append(record.words)
             loops[len(records) - 1] = record.loops
             self.reports += record.reports
@@ -73,8 +75,7 @@ class Program:
             threaded = threaded or record.tasks > 1
         self._arena, self._scratch = plan.arena, aligned_bytes(scratch_size)
         self.memory = self._arena.size + scratch_size
-        groups = [part for part in plan.parts if isinstance(part, Group)]
-        self.cost = sum(cost_of(group, plan.stored) for group in groups)
+        self.cost = sum(costs)
         self._table = np.zeros(PLACES + len(bound), np.int64)
         self._table[ARENA] = data_address(self._arena)
         self._table[I.SCRATCH_PLACE] = data_address(self._scratch)

@@ -95,9 +95,8 @@ class Op:
         self.names = self.parameters.names
         self.defaults = self.parameters.defaults
         self._plain = -1 if self.parameters.gathers else self.parameters.positional
-        self.differentiable = [
-            self.names.index(name) for names in rules for name in names.split("_and_")
-        ]
+        self._inputs = [names.split("_and_") for names in rules]  # that each rule is for
+        self.differentiable = [self.names.index(name) for each in self._inputs for name in each]
         self._recipes: dict[Any, Recipe] = {}
         self.calls: Calls | None = None
         self.function: Callable[..., Any]
@@ -254,8 +253,8 @@ class Op:
         rules = []
         names: list[str] = []
         bit = 0
-        for inputs, rule in self.rules.items():
-            count = len(inputs.split("_and_"))
+        for inputs, rule in zip(self._inputs, self.rules.values(), strict=True):
+            count = len(inputs)
             if mask >> bit & ((1 << count) - 1):
                 needs = Parameters(rule).names
                 rules.append((bit, count, rule, needs))

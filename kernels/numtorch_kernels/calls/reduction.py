@@ -190,19 +190,19 @@ def reduce_long_row(t, plan, x, n, scale, target, frame, tasks):
     chunks, ends = plan[_ROW_CHUNKS], plan[_ROW_ENDS]
     if chunks == 0 or ends == 0 or n >= _MOST_IN_PARTS:
         return False
-    parts, work = levels(frame), frame
+    parts = levels(frame)
     item, size, unused = plan[_ITEM], plan[_RESULT_ITEM], plan[_UNUSED]
     whole, rest, to = n // LIMIT, n % LIMIT, address_of(parts)
     done = share_rows(
-        t, chunks, x, LIMIT * item, item, LIMIT, whole, unused, unused, to, size, work, tasks
+        t, chunks, x, LIMIT * item, item, LIMIT, whole, unused, unused, to, size, frame, tasks
     )
     if rest > 0:
         done &= share_rows(
             t, chunks, x + whole * LIMIT * item, 0, item, rest, 1, unused, unused,
-            to + whole * size, 0, work, 1,
+            to + whole * size, 0, frame, 1,
         )  # fmt: skip
         whole += 1
-    return done and share_rows(t, ends, to, 0, size, whole, 1, scale, unused, target, 0, work, 1)
+    return done and share_rows(t, ends, to, 0, size, whole, 1, scale, unused, target, 0, frame, 1)
 
 
 @helper
