@@ -17,16 +17,15 @@ from .build import Loop, gufunc
 from .copying import flat
 from .deferral import settled
 from .drive import drive
-from .intrinsics import BLOCK, buffer, cast, helper, int32_at, offset, words
+from .intrinsics import BLOCK, block_of, buffer, cast, helper, int32_at, offset, words
 from .layout import aligned
-from .reduce import INT64, amax, amin
-from .reduction import SHORT, bound, is_adjacent, last_axis
+from .reduce import INT64, maximum, minimum
+from .reduction import along_rows, last_axis, reassociable
 
 Array = np.ndarray[Any, Any]
 
 CHUNK = 8192  # elements of a long flat array that one row takes
-LARGE = 1 << 18  # elements from which threads pay, and two passes over chunks of a long row
-FEW = 1 << 12  # elements in one row below which one loop is quicker than two vectorised ones
+LARGE = 1 << 18  # elements from which threads pay
 
 
 @helper
@@ -41,7 +40,7 @@ def below(a, b):
     return (a < b) | (math.isnan(a) & (not math.isnan(b)))
 
 
-wins = above  # what a build binds
+wins, extreme = above, maximum  # what a build binds
 
 
 def columns(count, n, x, x_outer, x_inner, value, value_outer, index, index_outer):
@@ -65,25 +64,42 @@ def columns(count, n, x, x_outer, x_inner, value, value_outer, index, index_oute
             index[(start + j) * index_outer] = where[j]
 
 
-def position(count, n, x, x_outer, x_inner, value, value_outer, index, index_outer):
-    """The position of the first element that equals a value, or is NaN as that is."""
-    number = int32_at(words())
+def rows(count, n, x, x_outer, x_inner, value, value_outer, index, index_outer):
+    """For each of ``count`` rows the first element that wins over all, and its position.
+
+    Blocks give their extremes; the position is looked for in the first block that has the winner.
+    """
+    memory, number = buffer(x), int32_at(words())
     nowhere = cast(number, BLOCK)
     for row in range(count):
-        at, found = offset(x, row * x_outer), value[row * value_outer]
-        start, first = 0, nowhere
-        while first == nowhere and start < n:
-            here, size = offset(at, start * x_inner), BLOCK if n - start > BLOCK else n - start
-            for j in range(size):
-                element = here[j * x_inner]
-                hit = (element == found) | math.isnan(element)
-                candidate = cast(number, j) if hit else nowhere
-                first = candidate if candidate < first else first
-            start += BLOCK
-        index[row * index_outer] = start - BLOCK + first
+        at = offset(x, row * x_outer)
+        best, home = at[0], 0
+        for start in range(0, n, BLOCK):
+            size = BLOCK if n - start > BLOCK else n - start
+            here = block_of(at, x_inner, memory, start, size)
+            top = here[0]
+            for i in range(size):
+                top = extreme(top, here[i])
+            if wins(top, best):
+                best, home = top, start
+        size, first = BLOCK if n - home > BLOCK else n - home, nowhere
+        here = block_of(at, x_inner, memory, home, size)
+        for i in range(size):
+            hit = (here[i] == best) | math.isnan(here[i])
+            candidate = cast(number, i) if hit else nowhere
+            first = candidate if candidate < first else first
+        value[row * value_outer] = here[first]
+        index[row * index_outer] = home + first
 
 
-_EXTREMES = {above: amax, below: amin}
+_EXTREMES = {above: reassociable(maximum.py_func), below: reassociable(minimum.py_func)}
+
+
+@cache
+def rows_loop(wins: Callable[..., Any], dtype: np.dtype[Any]) -> Loop:
+    """The loop that finds the winners along rows, and their positions."""
+    bind = {"wins": wins, "extreme": _EXTREMES[wins]}
+    return gufunc(rows, "(n)->(),()", (dtype, dtype, INT64), bind=bind)
 
 
 @cache
@@ -94,44 +110,35 @@ def columns_loop(wins: Callable[..., Any], dtype: np.dtype[Any]) -> Loop:
 
 def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]:
     """The winners along an axis, and their positions."""
-    rows = last_axis(x if x.size < LARGE else aligned(x), axis)
-    outer, n = rows.shape[:-1], rows.shape[-1]
-    indices = memory.empty(outer, INT64)
-    kinds = (x.dtype, x.dtype, INT64)
-    if n >= SHORT and is_adjacent(rows):
-        values = _EXTREMES[wins](x, (axis,))
-        loop = bound(position, "(n),()->()", kinds)
-    else:
-        values = memory.empty(outer, x.dtype)
-        loop = columns_loop(wins, x.dtype)
+    view = last_axis(x if x.size < LARGE else aligned(x), axis)
+    outer = view.shape[:-1]
+    values, indices = memory.empty(outer, x.dtype), memory.empty(outer, INT64)
+    loop = rows_loop(wins, x.dtype) if along_rows(view) else columns_loop(wins, x.dtype)
     if x.size < LARGE:
-        loop.ufunc(rows, values, indices)
+        loop.ufunc(view, values, indices)
     else:
-        drive(loop, rows, values, indices, unit=1)
+        drive(loop, view, values, indices, unit=1)
     return values, indices
 
 
 def _flat(wins: Callable[..., Any], x: Array) -> Array:
     """The position, in C order, of the winner of all elements."""
     row = x if x.ndim == 1 else flat(x)
-    if row.size < FEW:
-        return np.asarray(columns_loop(wins, x.dtype).ufunc(row)[1])
-    whole = row.size // CHUNK * CHUNK
     if row.size < LARGE:
-        return _along(wins, row, 0)[1]
-    return _of_chunks(wins, row, whole)
+        return np.asarray(rows_loop(wins, x.dtype).ufunc(row)[1])
+    return _of_chunks(wins, row)
 
 
 @settled()
-def _of_chunks(wins: Callable[..., Any], row: Array, whole: int) -> Array:
-    """The position of the winner of a long row: of the winners of chunks, then in its chunk."""
-    extreme = _EXTREMES[wins]
-    parts = [extreme(row[:whole].reshape(-1, CHUNK), (1,))]
-    if whole < row.size:
-        parts.append(extreme(row[whole:], (0,), True))
-    chunk = int(_along(wins, np.concatenate(parts), 0)[1])
-    inside = _along(wins, row[chunk * CHUNK : (chunk + 1) * CHUNK], 0)[1]
-    return np.array(chunk * CHUNK + int(inside), INT64)
+def _of_chunks(wins: Callable[..., Any], row: Array) -> Array:
+    """The position of the winner of a long row: of the winners of chunks, with that in its own."""
+    whole, rest = divmod(row.size, CHUNK)
+    values, inside = _along(wins, row[: row.size - rest].reshape(whole, CHUNK), 1)
+    if rest:
+        last = _along(wins, row[row.size - rest :], 0)
+        values, inside = np.append(values, last[0]), np.append(inside, last[1])
+    chunk = int(_along(wins, values, 0)[1])
+    return np.array(chunk * CHUNK + int(inside[chunk]), INT64)
 
 
 def _positions(wins: Callable[..., Any], x: Array, axis: int | None, keepdims: bool) -> Array:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from threading import RLock, main_thread
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from llvmlite.binding import ffi
@@ -328,6 +328,7 @@ class Loop:
     )
     address: int
     ufunc: Any
+    compiled: ClassVar[int] = 0  # how many loops have their machine code
 
     def __init__(
         self,
@@ -363,6 +364,7 @@ class Loop:
         """The machine code's address and the ufunc, made at their first use."""
         if attribute == "address":
             self.address = self.code.address
+            Loop.compiled += 1
             return self.address
         if attribute == "ufunc":
             return made_ufunc(self)

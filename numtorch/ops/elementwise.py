@@ -113,13 +113,21 @@ class PointwiseOp(Op):
     # ------------------------------------------------------------------ forward
 
     def compute(self, arguments: tuple[Any, ...]) -> Any:
+        """The result, after which compiled calls know of the loops that were launched."""
+        result = self._compute(arguments)
+        self._note_launches()
+        return result
+
+    def _note_launches(self) -> None:
+        if isinstance(self.calls, PointwiseCalls):
+            self.calls.learn_launches()
+
+    def _compute(self, arguments: tuple[Any, ...]) -> Any:
         """Operands of known kinds that are alike go a short way; all else, :meth:`forward`."""
         plan = self._short.get(self._kinds(arguments))
         if plan is None:
             self._learn(arguments)
         else:
-            if isinstance(self.calls, PointwiseCalls):
-                self.calls.learn_launches()
             operands = _alike(arguments, plan.casts)
             if operands is not None:
                 return wrap(launch_adjacent(plan.loop, operands), plan.dtype)
@@ -205,6 +213,7 @@ class PointwiseOp(Op):
         else:
             kinds = tuple(x.dtype for x in arrays)
             run(self._loop(arguments, kinds, target.dtype.numpy), arrays, target._array)
+        self._note_launches()
 
     def _change(self, arguments: tuple[Any, ...], target: Tensor) -> bool:
         """Takes the short way in place, if it is known and the operands are alike."""
@@ -218,9 +227,8 @@ class PointwiseOp(Op):
         for x in operands:
             if x is not array and np.may_share_memory(x, array):
                 return False
-        if isinstance(self.calls, PointwiseCalls):
-            self.calls.learn_launches()
         launch_adjacent(plan.loop, operands, array)
+        self._note_launches()
         return True
 
     def _plan(self, arguments: tuple[Any, ...]) -> Plan:

@@ -151,7 +151,9 @@ class PositionOp(Op):
         result: Tensor = super().compute(arguments)
         kind = arguments[0].dtype
         if isinstance(self.calls, PositionCalls):
-            self.calls.learn(argreduce.columns_loop(self.wins, kind.numpy), kind, result.dtype)
+            of_kind = self.wins, kind.numpy
+            loops = argreduce.rows_loop(*of_kind), argreduce.columns_loop(*of_kind)
+            self.calls.learn(*loops, kind, result.dtype)
         return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 
 import numtorch
 from numtorch import Tensor
+from numtorch.ops.table import TABLE
 from numtorch_kernels import threads
 from numtorch_kernels.calls import callables
+from numtorch_kernels.pointwise import rows_of
 from python_calls import are_answered, in_python, python_calls
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
@@ -118,6 +121,30 @@ def test_a_column_changes_a_large_matrix_before_its_loop_was_launched() -> None:
         changed = x.clone()
         assert changed.atan2_(column) is changed
         np.testing.assert_allclose(changed.numpy(), expected, rtol=1e-6)
+
+
+@needs_threads
+def test_rows_get_their_loop_after_columns_had_theirs() -> None:
+    threads.set_num_threads(2)
+    x, row, column = numtorch.rand(900, 700), numtorch.rand(700), numtorch.rand(900, 1)
+    of_rows, *_ = rows_of(TABLE["copysign"]._plan((x, row)).loop)
+    for _ in range(3):
+        x.copysign(column)  # after which compiled calls answer large operands
+    assert not of_rows.is_compiled()
+    x.copysign(row)
+    assert of_rows.is_compiled()
+
+
+@needs_threads
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_positions_do_not_enter_python(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    line, matrix = numtorch.rand(200_001), numtorch.rand(300, 700)
+    method = getattr(Tensor, name)
+    calls = [(line,), (line[:5000],), (matrix,), (matrix, 0), (matrix, 1), (numtorch.rand(300, 1), 0)]
+    for call in calls:
+        expected = in_python(name)(*call).numpy()
+        assert are_answered(partial(method, *call), monkeypatch)
+        np.testing.assert_array_equal(method(*call).numpy(), expected)
 
 
 def test_an_operand_that_overlaps_what_is_changed() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from .. import objects
 from ..build import Loop
 from ..costs import WORTH, element_cost
-from ..drive import HEADER, LANES, expected_cost, launched, template_of
+from ..drive import HEADER, LANES, expected_cost, template_of, templates
 from ..intrinsics import (
     address_of,
     float32_at,
@@ -146,7 +146,7 @@ def is_writable_beside(t, x, plan, first, second, rank, total):
 def place_rows(plan, operands, first, second, target, sizes, span, total, rows, size, descriptor):
     """Describes a loop over rows; gives what it needs of operands, 0 if that is not known."""
     descriptor[HEADER] = rows
-    template = plan[_ROW_TEMPLATES] if plan[_ROW_TEMPLATES] != 0 else plan[_TEMPLATE]
+    template = plan[_ROW_TEMPLATES]
     for k in range(operands):
         entry = offset(descriptor, HEADER + 1 + 3 * k)
         operand, item = second if k == 1 else first, plan[_ITEMS + k]
@@ -168,9 +168,7 @@ def place_flat(plan, operands, first, second, target, total, descriptor):
         entry = offset(descriptor, HEADER + 2 * k)
         entry[0], entry[1] = operand[AT], plan[_ITEMS + k]
         if operand[COUNT] != total:
-            entry[1] = 0
-            if plan[_NUMBER_TEMPLATES + k] != 0:
-                template = plan[_NUMBER_TEMPLATES + k]
+            entry[1], template = 0, plan[_NUMBER_TEMPLATES + k]
     entry = offset(descriptor, HEADER + 2 * operands)
     entry[0], entry[1] = target, plan[_ITEMS + operands]
     return template
@@ -330,7 +328,7 @@ class PointwiseCalls(Calls):
     def __init__(self, arity: int, record: Callable[..., None] | None) -> None:
         super().__init__(arity, record)
         self._loops: list[tuple[Any, Loop]] = []
-        self._launched = 0
+        self._templates = 0
 
     def add_plan(self, operands: tuple[Any, ...], loop: Loop, kind: Any, fixed: Any = None) -> None:
         """Adds what to do for kinds of operands: kinds of arrays, ``float`` or ``int``.
@@ -359,11 +357,11 @@ class PointwiseCalls(Calls):
         self.words[PLANS] = plan.ctypes.data
         self.keep(plan, operands, loop, kind)
         self._loops.append((plan, loop))
-        self._launched = -1  # the loop may have been, before there was this plan
+        self._templates = 0  # the loop may have been compiled before there was this plan
 
     def learn_launches(self) -> None:
-        """Notes what launches on several threads need to know, of loops that were launched."""
-        if self._launched == launched():
+        """Notes what launches on several threads need to know, of loops that are compiled."""
+        if templates() in (0, self._templates):
             return
         for plan, loop in self._loops:
             of_number = [of_numbers(loop, k) for k in range(loop.inputs)]
@@ -373,4 +371,4 @@ class PointwiseCalls(Calls):
                 (_NUMBER_TEMPLATES, of_number),
             ):
                 plan[place : place + len(own)] = [template_of(each) for each in own]
-        self._launched = launched()
+        self._templates = templates()

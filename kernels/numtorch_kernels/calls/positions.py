@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import objects
-from ..argreduce import FEW, LARGE
+from ..argreduce import LARGE
 from ..build import Loop
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from ..objects import DATA
@@ -24,12 +24,12 @@ from .holders import (
 )
 from .reduction import MOST_DIMENSIONS, is_along, read_call, split_sizes
 
-# Words of a plan: the loop over columns; description and kind of the result; size of an element.
-_NEXT, _OF, _LOOP, _DESCRIPTION, _RESULT, _ITEM = range(6)
+# Words of a plan: the loops, of which 0 is not known; description and kind of the result; size of
+# an element.
+_NEXT, _OF, _ROWS, _COLUMNS, _DESCRIPTION, _RESULT, _ITEM = range(7)
 
-_WINNERS, _MOST_WINNERS = 64, 300  # words of the frame for the winners themselves
+_WINNERS, _MOST_WINNERS = 64, 256  # words of the frame for the winners themselves
 _POSITION = 8  # bytes
-_MOST_ALONG = 2048  # elements in several rows; for more Python's quicker way pays
 
 
 @helper
@@ -37,23 +37,22 @@ def write_positions(plan, operand, axis, target, frame):
     """Writes where the winners along an axis are, or of all elements; says if that can be done."""
     split_sizes(operand, axis, frame)
     before, n, after = frame[0], frame[1], frame[2]
-    if n >= FEW or (before > 1 and is_along(operand, axis, n, after) and before * n >= _MOST_ALONG):
+    loop = plan[_ROWS] if is_along(operand, axis, n, after) else plan[_COLUMNS]
+    if loop == 0:
         return False
     pointers, dims, steps = frame, offset(frame, 3), offset(frame, 5)
-    item, times = plan[_ITEM], before
-    dims[0], dims[1] = after, n
+    item, times, count = plan[_ITEM], before, after
     steps[0], steps[3] = item, after * item
     if after == 1:  # one loop over what is before
-        times = 1
-        dims[0], steps[0] = before, n * item
-    if dims[0] > _MOST_WINNERS:
-        return False
-    steps[1], steps[2] = item, _POSITION
+        times, count, steps[0] = 1, before, n * item
+    dims[1], steps[1], steps[2] = n, item, _POSITION
+    pointers[1] = address_of(offset(frame, _WINNERS))
     for k in range(times):
-        pointers[0] = operand[AT] + k * n * after * item
-        pointers[1] = address_of(offset(frame, _WINNERS))
-        pointers[2] = target + k * after * _POSITION
-        call_loop(plan[_LOOP], pointers, dims, steps)
+        for start in range(0, count, _MOST_WINNERS):
+            dims[0] = min(_MOST_WINNERS, count - start)
+            pointers[0] = operand[AT] + k * n * after * item + start * steps[0]
+            pointers[2] = target + (k * count + start) * _POSITION
+            call_loop(loop, pointers, dims, steps)
     return True
 
 
@@ -84,14 +83,17 @@ class PositionCalls(Calls):
 
     def __init__(self) -> None:
         super().__init__(3, None)
-        self._known: set[Any] = set()
+        self._plans: dict[Any, Any] = {}
 
-    def learn(self, loop: Loop, kind: Any, result: Any) -> None:
-        """Notes the loop for arrays of a kind, and the kind of the result."""
-        if loop in self._known or not loop.is_compiled() or not objects.are_as_expected():
-            return
-        words = [int(self.words[PLANS]), id(kind), loop.address, id(result.numpy), id(result)]
-        plan = np.array([*words, loop.dtypes[0].itemsize], np.int64)
-        self.words[PLANS] = plan.ctypes.data
-        self.keep(plan, kind, result, loop)
-        self._known.add(loop)
+    def learn(self, rows: Loop, columns: Loop, kind: Any, result: Any) -> None:
+        """Notes the loops for arrays of a kind, if compiled, and the kind of the result."""
+        plan = self._plans.get(kind)
+        if plan is None:
+            first = [int(self.words[PLANS]), id(kind), 0, 0, id(result.numpy), id(result)]
+            plan = self._plans[kind] = np.array([*first, kind.itemsize], np.int64)
+            if objects.are_as_expected():
+                self.words[PLANS] = plan.ctypes.data
+            self.keep(kind, result, rows, columns)
+        for place, loop in ((_ROWS, rows), (_COLUMNS, columns)):
+            if loop.is_compiled():
+                plan[place] = loop.address

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import objects
 from ..costs import SHARED, WORTH
-from ..drive import HEADER, launched, template_of
+from ..drive import HEADER, template_of, templates
 from ..intrinsics import (
     BLOCK,
     address_of,
@@ -352,7 +352,7 @@ class ReductionCalls(Calls):
         self._reduction = reduction
         self._is_mean = is_mean
         self._plans: dict[Any, Any] = {}
-        self._launched: dict[Any, int] = {}  # how many loops were, when a plan was last looked at
+        self._templates: dict[Any, int] = {}  # the number of when a plan was last looked at
 
     def learn(self, source: np.dtype[Any], kind: Any, target: np.dtype[Any], result: Any) -> None:
         """Notes the loops from a dtype to another, as far as they are compiled, and the kinds."""
@@ -368,7 +368,7 @@ class ReductionCalls(Calls):
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
             self.keep(kind, target, result, nothing)
-        if plan[_ROWS] and plan[_COLUMNS] and self._launched.get(source) == launched():
+        if plan[_ROWS] and plan[_COLUMNS] and self._templates.get(source) == templates():
             return
         loop_of = self._reduction.loop
         stages = (
@@ -385,4 +385,4 @@ class ReductionCalls(Calls):
             loop = loop_of(source, target, kernel)
             if loop.is_compiled():
                 plan[place] = loop.address
-        self._launched[source] = launched()
+        self._templates[source] = templates()
