@@ -281,8 +281,8 @@ def template_of(loop: Loop) -> int:
 
 
 def templates() -> int:
-    """A number that changes when :func:`template_of` has more to say."""
-    return Loop.compiled if threads.state[threads.WORKERS] else 0
+    """A number that changes when :func:`template_of` has more to say; negative while it gives 0."""
+    return Loop.compiled if threads.state[threads.WORKERS] else ~Loop.compiled
 
 
 def expected_cost(loop: Loop) -> float:

@@ -361,7 +361,8 @@ class PointwiseCalls(Calls):
 
     def learn_launches(self) -> None:
         """Notes what launches on several threads need to know, of loops that are compiled."""
-        if templates() in (0, self._templates):
+        now = templates()
+        if now < 0 or now == self._templates:
             return
         for plan, loop in self._loops:
             of_number = [of_numbers(loop, k) for k in range(loop.inputs)]
@@ -371,4 +372,4 @@ class PointwiseCalls(Calls):
                 (_NUMBER_TEMPLATES, of_number),
             ):
                 plan[place : place + len(own)] = [template_of(each) for each in own]
-        self._templates = templates()
+        self._templates = now

@@ -368,7 +368,7 @@ class ReductionCalls(Calls):
             if objects.are_as_expected():
                 self.words[PLANS] = plan.ctypes.data
             self.keep(kind, target, result, nothing)
-        if plan[_ROWS] and plan[_COLUMNS] and self._templates.get(source) == templates():
+        if self._templates.get(source) == templates():
             return
         loop_of = self._reduction.loop
         stages = (
