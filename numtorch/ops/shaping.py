@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import copying, index, memory
+from numtorch_kernels.calls.callables import FLAT, WIDER
 
 from ..autograd.inplace import alias, check_inplace
 from ..autograd.mode import mode
@@ -568,8 +569,8 @@ register_rows(globals())
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        reshape, flatten, unflatten, ravel, broadcast_to, broadcast_tensors, broadcast_shapes,
-        movedim, meshgrid, fliplr, flipud, rot90, tile, repeat_interleave, diag,
+        unflatten, ravel, broadcast_to, broadcast_tensors, broadcast_shapes, movedim, meshgrid,
+        fliplr, flipud, rot90, tile, repeat_interleave, diag,
     )
 }  # fmt: skip
 FUNCTIONS |= {"moveaxis": movedim, "swapaxes": transpose.function, "swapdims": transpose.function}
@@ -578,7 +579,13 @@ METHODS: dict[str, Any] = {
     for name, function in FUNCTIONS.items()
     if name not in ("broadcast_tensors", "broadcast_shapes", "meshgrid")
 }
+FUNCTIONS |= {
+    "reshape": view.entry(reshape, is_method=False, form=WIDER),
+    "flatten": view.entry(flatten, is_method=False, form=FLAT),
+}
 METHODS |= {
+    "reshape": view.entry(reshape, form=WIDER),
+    "flatten": view.entry(flatten, form=FLAT),
     "swapaxes": transpose.method,
     "swapdims": transpose.method,
     "view_as": view_as,

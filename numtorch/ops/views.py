@@ -10,6 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided as strided
 
 from numtorch_kernels import copying, memory
+from numtorch_kernels.calls.callables import Calls
+from numtorch_kernels.calls.shapes import ShapeCalls
 
 from ..autograd.inplace import CopySlices, move, refuse_change
 from ..autograd.mode import mode
@@ -38,6 +40,14 @@ class ViewOp(Op):
         for result in results:
             result._version_counter = counter
             result._view = View(base, kind, counter.number)
+
+
+class ShapeOp(ViewOp):
+    """A row that makes views in another shape, of which compiled calls know the plain ones."""
+
+    def make_calls(self) -> Calls:
+        """What answers calls with tensors without gaps, and calls the forward with others."""
+        return self.forward_calls(ShapeCalls)
 
 
 def view_of(
@@ -477,7 +487,7 @@ def _folded(g: Any, x_shape: Size, dimension: int, size: int, step: int) -> Tens
     return whole.index_add_(axis, places, parts)
 
 
-view = view_of(_view, x=lambda g, x_shape: g.reshape(x_shape))
+view = ShapeOp(_view, {"x": lambda g, x_shape: g.reshape(x_shape)})
 transpose = view_of(_transpose, x=lambda g, dim0, dim1: g.transpose(dim0, dim1))
 permute = view_of(_permute, x=lambda g, dims: g.permute(_inverse(dims)))
 t = view_of(_t, x=lambda g: g.t())

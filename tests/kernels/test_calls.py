@@ -67,6 +67,11 @@ CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("t", (matrix(),)),
     ("view", (matrix(), 2, 6)),
     ("view", (matrix(), (2, 6))),
+    ("view", (matrix(), -1, 3)),
+    ("view", (matrix(), numtorch.Size((4, 3)))),
+    ("view", (numtorch.empty(0, 3), 3, -1)),
+    ("view", (matrix().t(), 4, 3, 1)),
+    ("view", (numtorch.tensor(2.0), ())),
     ("select", (matrix(), 0, 1)),
     ("cat", ([vector(), vector()],)),
     ("argmax", (matrix(), 1)),
@@ -104,11 +109,114 @@ def test_compiled_and_python_give_the_same(name: str, arguments: tuple[Any, ...]
     assert (result._view is None) == (expected._view is None)
 
 
+SHAPES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("reshape", (matrix(), -1), {}),
+    ("reshape", (matrix(), [2, -1]), {}),
+    ("reshape", (matrix().t(), 3, 4), {}),
+    ("reshape", (numtorch.empty(0), 0, 3), {}),
+    ("flatten", (matrix(),), {}),
+    ("flatten", (numtorch.arange(24.0).reshape(2, 3, 4), 1), {}),
+    ("flatten", (numtorch.arange(24.0).reshape(2, 3, 4), -3, -2), {}),
+    ("flatten", (numtorch.arange(24.0).reshape(2, 3, 4),), {"end_dim": 1}),
+    ("flatten", (vector(),), {}),
+    ("flatten", (numtorch.tensor(1.0),), {}),
+    ("flatten", (matrix().t(),), {"start_dim": 0}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "named"), SHAPES, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize("grad", [False, True])
+def test_shapes_are_those_of_python(
+    name: str, arguments: tuple[Any, ...], named: dict[str, Any], grad: bool
+) -> None:
+    x = arguments[0].detach().requires_grad_(grad)
+    python = pythontypes.wrapped(getattr(numtorch, name))(x, *arguments[1:], **named)
+    for function in [getattr(Tensor, name), getattr(numtorch, name)] * 2:
+        result = function(x, *arguments[1:], **named)
+        assert (result is x) == (python is x)
+        assert (result.shape, result.stride()) == (python.shape, python.stride())
+        assert type(result.grad_fn) is type(python.grad_fn)
+        assert (result._view is None) == (python._view is None)
+        assert (result.data_ptr() == x.data_ptr()) == (python.data_ptr() == x.data_ptr())
+        np.testing.assert_array_equal(result.detach().numpy(), python.detach().numpy())
+
+
+def test_a_shape_that_does_not_fit_is_python_s_to_refuse() -> None:
+    for sizes in ((5, 2), (-1, -1), (-2, 6), (5, -1), (2.0, 6)):
+        for name in ("view", "reshape"):
+            with pytest.raises((RuntimeError, TypeError)) as compiled:
+                getattr(matrix(), name)(*sizes)
+            with pytest.raises(compiled.type) as python:
+                pythontypes.wrapped(getattr(Tensor, name))(matrix(), *sizes)
+            assert str(compiled.value) == str(python.value)
+
+
+def test_a_shape_given_to_memory_that_must_not_be_written() -> None:
+    fixed = np.arange(6.0)
+    fixed.flags.writeable = False
+    assert not wrap(fixed, numtorch.float64).view(2, 3)._array.flags.writeable
+
+
+NAMED: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("sum", (matrix(),), {"dim": 0}),
+    ("sum", (matrix(),), {"keepdim": True, "dim": -1}),
+    ("sum", (matrix(), 1), {"keepdim": True}),
+    ("mean", (matrix(),), {"dim": 1}),
+    ("argmax", (matrix(),), {"dim": 0}),
+    ("argmax", (matrix(),), {"keepdim": True}),
+    ("softmax", (matrix(),), {"dim": 1}),
+    ("cat", ([matrix(), matrix()],), {"dim": 1}),
+    ("stack", ([matrix(), matrix()],), {"dim": -1}),
+    ("add", (vector(),), {"other": vector()}),
+    ("transpose", (matrix(),), {"dim0": 1, "dim1": 0}),
+    ("unsqueeze", (matrix(),), {"dim": 0}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "named"), NAMED, ids=lambda value: str(value)[:24])
+def test_arguments_may_be_given_by_name(
+    name: str,
+    arguments: tuple[Any, ...],
+    named: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    function = getattr(numtorch, name)
+    expected = pythontypes.wrapped(function)(*arguments, **named)
+    function(*arguments, **named)
+    seen = python_calls(monkeypatch)
+    result = function(*arguments, **named)
+    assert not seen
+    assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(result.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), {"dim": 0}),
+        ((0,), {"dim": 0}),
+        ((0,), {"nothing": 1}),
+        ((0, True, None, 1), {"dim": 2}),
+    ],
+    ids=str,
+)
+def test_names_that_do_not_fit_are_python_s_to_refuse(
+    arguments: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    given = (matrix(), *arguments) if arguments else ()
+    with pytest.raises(TypeError) as compiled:
+        numtorch.sum(*given, **named)
+    with pytest.raises(TypeError) as python:
+        pythontypes.wrapped(numtorch.sum)(*given, **named)
+    assert str(compiled.value) == str(python.value)
+
+
 INDICES: list[Any] = [
     1, -1, slice(1, None), slice(None), slice(-2, None), slice(0, 3, 2), slice(2, 1),
     (slice(None), 1), (1, slice(1, 3)), (..., 0), (0, ...), (slice(1, 99), slice(-99, 2)),
     (slice(None), slice(None, None, 3)), (1, 2), None, (None, 1), True, [0, 1],
-    (slice(None), [0, 2]), slice(True, 2), numtorch.tensor(1),
+    (slice(None), [0, 2]), slice(True, 2), numtorch.tensor(1), (0, None, slice(1, 2)), (None, 2, 1),
+    (..., 2, 1), (-1, -1), (None, None), (1, None, 1),
 ]  # fmt: skip
 
 

@@ -140,7 +140,14 @@ def test_rows_get_their_loop_after_columns_had_theirs() -> None:
 def test_positions_do_not_enter_python(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     line, matrix = numtorch.rand(200_001), numtorch.rand(300, 700)
     method = getattr(Tensor, name)
-    calls = [(line,), (line[:5000],), (matrix,), (matrix, 0), (matrix, 1), (numtorch.rand(300, 1), 0)]
+    calls = [
+        (line,),
+        (line[:5000],),
+        (matrix,),
+        (matrix, 0),
+        (matrix, 1),
+        (numtorch.rand(300, 1), 0),
+    ]
     for call in calls:
         expected = in_python(name)(*call).numpy()
         assert are_answered(partial(method, *call), monkeypatch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Callable
 from functools import cache
+from itertools import chain
 from threading import Thread
 from typing import Any, ClassVar
 
@@ -17,13 +18,16 @@ from numba import types
 
 from .. import objects
 from ..build import MachineCode, compile_each, with_globals
-from ..intrinsics import helper, int64_at, offset
+from ..intrinsics import helper, int64_at, offset, words
 from . import holders, pythontypes
-from .holders import BUSY, HEAD, MISS, UNKNOWN, call_python
+from .holders import BUSY, HEAD, MISS, UNKNOWN, call_python, tuple_items
 
-# Words of a callable object, after those of Python: its row, and how it differs from it.
-ROW, FORM, INPLACE = range(1, 4)
-PLAIN, SWAPPED, ITEM = range(3)  # forms of calls: (x, y), (y, x), and x[y]
+# Words of a callable object, after those of Python: its row, and how it differs from it; then where
+# its parameters are: how many may be given by place, and of each the name, and the default or 0.
+ROW, FORM, INPLACE, PARAMETERS = range(1, 5)
+# Forms of calls: (x, y), (y, x), x[y]; those whose function does more than the row; and those that
+# give a range of dimensions.
+PLAIN, SWAPPED, ITEM, WIDER, FLAT = range(5)
 OWN = HEAD + pythontypes.PLACE // 8  # where they begin
 FUNCTION = HEAD  # the word with the Python function of a callable object
 
@@ -36,6 +40,7 @@ _ROW_WORDS = 32
 _NEXT, _OF = range(2)
 
 GIVEN = (1 << 63) - 1  # the bits of an argument count that are the count
+_MOST_PARAMETERS = 16
 _LOOK_AT = 64  # calls, before which not even loading is worth it
 _PATIENCE = 100_000  # calls, through Python half a second, before it is worth ten of compilation
 
@@ -58,13 +63,45 @@ def answer(own, row, t, arguments, given):
     return MISS
 
 
+@helper
+def put_in_place(parameters, arguments, given, names, values):
+    """Writes arguments, the last of them given by names, in the order of a function's parameters.
+
+    Gives how many there are; -1 where Python has to say.
+    """
+    most, table = parameters[0], offset(parameters, 1)
+    if given > most or most > _MOST_PARAMETERS:
+        return -1
+    for k in range(most):
+        values[k] = arguments[k] if k < given else 0
+    count = given
+    for i in range(int64_at(names)[HEAD]):
+        name, k = tuple_items(names)[i], given
+        while k < most and table[2 * k] != name:
+            k += 1
+        if k == most:
+            return -1
+        values[k] = arguments[given + i]
+        count = max(count, k + 1)
+    for k in range(given, count):
+        if values[k] == 0:
+            values[k] = table[2 * k + 1]
+        if values[k] == 0:
+            return -1
+    return count
+
+
 def answer_call(entry: int, arguments: int, count: int, names: int) -> int:
     """What CPython calls: the vectorcall function of a callable object."""
     own = offset(int64_at(entry), OWN)
     row = int64_at(own[ROW])
     t = int64_at(row[TABLE])
-    if names == 0 and t[BUSY] == 0:
-        result = answer(own, row, t, int64_at(arguments), count & GIVEN)
+    values, given = int64_at(arguments), count & GIVEN
+    if names != 0:
+        values = words()
+        given = put_in_place(int64_at(own[PARAMETERS]), int64_at(arguments), given, names, values)
+    if given >= 0 and t[BUSY] == 0:
+        result = answer(own, row, t, values, given)
         if result > UNKNOWN or result == 0:
             return result
     return call_python(int64_at(entry)[FUNCTION], arguments, count, names)
@@ -111,9 +148,11 @@ class Calls:
         ``inplace`` says that the result is written to the first operand.
         """
         kind = pythontypes.method_type() if is_method else pythontypes.function_type()
-        made = kind(function)
-        pythontypes.words_of(made)[:] = [0, self.words.ctypes.data, form, inplace]
+        made, parameters = kind(function), _parameters_of(function)
+        place = parameters.ctypes.data
+        pythontypes.words_of(made)[:] = [0, self.words.ctypes.data, form, inplace, place]
         self._callables.append(made)
+        self.keep(parameters)
         _named.setdefault(_name(made), made)
         return made
 
@@ -122,6 +161,16 @@ class Calls:
         address = _machine_code(type(self).compute).address
         for each in self._callables:
             pythontypes.words_of(each)[0] = address
+
+
+def _parameters_of(function: Callable[..., Any]) -> np.ndarray[Any, Any]:
+    """The words for what a Python function may be given by place; its code keeps the names."""
+    code: Any = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    defaults: tuple[Any, ...] = getattr(function, "__defaults__", None) or ()
+    required = [0] * (len(names) - len(defaults))
+    pairs = zip(map(id, names), required + list(map(id, defaults)), strict=True)
+    return np.array([len(names), *chain.from_iterable(pairs)], np.int64)
 
 
 _all: list[Calls] = []

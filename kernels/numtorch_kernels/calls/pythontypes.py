@@ -19,7 +19,7 @@ _DESCR_GET, _MEMBERS, _NEW = 54, 72, 65
 _SSIZE, _READONLY = 19, 1
 _DEFAULT, _HAS_VECTORCALL, _IS_METHOD = 1 << 18, 1 << 11, 1 << 17
 
-WORDS = 4
+WORDS = 5
 """How many words an object has for compiled code: the address of it, and what it is told."""
 
 PLACE = staticmethod.__basicsize__ - OBJECT_HEAD

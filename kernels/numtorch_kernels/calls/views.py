@@ -38,6 +38,7 @@ from .holders import (
     needs_gradients,
     new_holder,
     new_object,
+    new_tuple,
     release,
     tuple_items,
     version_of,
@@ -97,33 +98,62 @@ def is_plain_slice(t, x):
 
 
 @helper
-def whole_numbers_in(t, index):
-    """How many integers an index has; -1 if not all else are slices, or a number is too large."""
-    found, items, count = 0, words(), 1
-    items[0] = index
-    if int64_at(index)[TYPE] == t[TUPLE]:
-        items, count = tuple_items(index), int64_at(index)[HEAD]
+def read_index(t, items, count):
+    """How many integers an index has, and whether an ellipsis.
+
+    There are -1 if not all else are slices and new dimensions, or a number is too large.
+    """
+    found, open_ended = 0, False
     for k in range(count):
         kind = int64_at(items[k])[TYPE]
         if kind == t[INTEGER]:
             found += 1
-        elif items[k] != t[ELLIPSIS] and (kind != t[SLICE] or not is_plain_slice(t, items[k])):
-            return -1
-    return found
+        elif items[k] == t[ELLIPSIS]:
+            open_ended = True
+        elif items[k] != t[NONE] and (kind != t[SLICE] or not is_plain_slice(t, items[k])):
+            return -1, False
+    return found, open_ended
+
+
+@helper
+def with_ellipsis(t, items, count):
+    """A new tuple of items and an ellipsis; 0 after an error."""
+    made = new_tuple(count + 1)
+    if made != 0:
+        targets = tuple_items(made)
+        for k in range(count):
+            hold(items[k])
+            targets[k] = items[k]
+        hold(t[ELLIPSIS])
+        targets[count] = t[ELLIPSIS]
+    return made
 
 
 @helper
 def take_items(t, x, index):
     """The part that slices and integers name, a view; 0 after an error, MISS where Python has to.
 
-    That is where gradients are needed, and for single elements, which NumPy gives as numbers.
+    That is where gradients are needed. NumPy gives single elements as numbers, but for an ellipsis.
     """
     if not is_holder(t, x) or needs_gradients(t, x):
         return MISS
-    found = whole_numbers_in(t, index)
-    if found < 0 or found >= array_of(t, x)[NDIM] & 0xFFFFFFFF:
+    items, count = words(), 1
+    items[0] = index
+    if int64_at(index)[TYPE] == t[TUPLE]:
+        items, count = tuple_items(index), int64_at(index)[HEAD]
+    found, open_ended = read_index(t, items, count)
+    rank = array_of(t, x)[NDIM] & 0xFFFFFFFF
+    if found < 0 or found > rank:
         return MISS
-    part = get_item(int64_at(x)[t[ARRAY]], index)
+    array = int64_at(x)[t[ARRAY]]
+    if found == rank and not open_ended:
+        key = with_ellipsis(t, items, count)
+        if key == 0:
+            return 0
+        part = get_item(array, key)
+        release(key)
+    else:
+        part = get_item(array, index)
     if part == 0:
         forget_error()  # Python says it in its own words
         return MISS
