@@ -100,7 +100,7 @@ TENSOR_TYPES: dict[str, str] = {
     "bool": "torch.BoolTensor",
 }
 
-_BY_NUMPY: dict[np.dtype[Any], dtype] = {each.numpy: each for each in DTYPES}
+BY_NUMPY: dict[np.dtype[Any], dtype] = {each.numpy: each for each in DTYPES}
 _BY_PYTHON: dict[object, dtype] = {float: float64, int: int64, bool: bool_}
 
 # The dtypes of Python numbers among operands; that of `float` is the default dtype.
@@ -145,10 +145,10 @@ def from_numpy_dtype(numpy: np.dtype[Any]) -> dtype:
 
     Raises TypeError for element types that tensors cannot hold, ValueError for foreign byte order.
     """
-    found = _BY_NUMPY.get(numpy)
+    found = BY_NUMPY.get(numpy)
     if found is not None:
         return found
-    if numpy.newbyteorder("=") in _BY_NUMPY:
+    if numpy.newbyteorder("=") in BY_NUMPY:
         raise ValueError(
             "given numpy array has byte order different from the native byte order. "
             "Conversion between byte orders is currently not supported."
@@ -168,7 +168,7 @@ def binary_result(a: dtype, b: dtype) -> dtype:
     """Promote two operands of equal standing: `promote_types` for arguments known to be dtypes."""
     if a.category != b.category:
         return a if a.category > b.category else b
-    return _BY_NUMPY[np.promote_types(a.numpy, b.numpy)]
+    return BY_NUMPY[np.promote_types(a.numpy, b.numpy)]
 
 
 def promote_types(type1: DTypeLike, type2: DTypeLike) -> dtype:

@@ -15,7 +15,7 @@ import numpy as np
 
 from numtorch_kernels.deferral import settle
 
-from .dtype import DTYPES, dtype, from_numpy_dtype, get_default_dtype, type_name
+from .dtype import BY_NUMPY, dtype, from_numpy_dtype, get_default_dtype, type_name
 from .printing import tensor_text
 from .size import Size, device, layout, strided
 
@@ -480,7 +480,6 @@ def _check_assigned_grad(tensor: Tensor, grad: Tensor) -> None:
         )
 
 
-BY_NUMPY = {each.numpy: each for each in DTYPES}
 _new = object.__new__
 
 

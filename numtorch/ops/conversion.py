@@ -12,7 +12,7 @@ from numtorch_kernels import copying, layout
 from numtorch_kernels.calls.pointwise import PointwiseCalls
 from numtorch_kernels.deferral import settle
 
-from ..dtype import ALIASES, DTYPES, dtype, to_dtype, type_name
+from ..dtype import ALIASES, BY_NUMPY, DTYPES, dtype, to_dtype, type_name
 from ..size import contiguous_format, device
 from ..tensor import Tensor, wrap
 from .signature import must_be_tensor
@@ -88,10 +88,12 @@ def _clone(x: Array, *, memory_format: Any = None) -> Array:
 
 
 def _copy_into(x: Array, src: Array, non_blocking: bool = False) -> None:
-    try:
-        copying.copy_into(x, np.broadcast_to(src, x.shape))
-    except ValueError:
-        _refuse_copy(x, src)
+    if src.shape != x.shape:
+        try:
+            src = np.broadcast_to(src, x.shape)
+        except ValueError:
+            _refuse_copy(x, src)
+    copying.copy_into(x, src)
 
 
 def _refuse_copy(x: Array, src: Array) -> None:
@@ -119,7 +121,7 @@ def _fill(x: Array, value: Any) -> None:
         raise TypeError(
             f"fill_(): argument 'value' (position 1) must be Number, not {type_name(type(value))}"
         )
-    copying.copy_into(x, number_array(value, ALIASES[x.dtype.name]))
+    copying.copy_into(x, number_array(value, BY_NUMPY[x.dtype]))
 
 
 def _zero(x: Array) -> None:

@@ -97,7 +97,7 @@ isnan = pointwise(lambda x: x != x)
 isinf = pointwise(lambda x: s.abs(x) == math.inf)
 isfinite = pointwise(lambda x: s.abs(x) < math.inf)
 
-FUNCTIONS = {"round": _round}
-METHODS = FUNCTIONS
-
 register_rows(globals())
+
+FUNCTIONS = {"round": round.entry(_round, is_method=False)}
+METHODS = {"round": round.entry(_round)}

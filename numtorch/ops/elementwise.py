@@ -10,6 +10,7 @@ import numpy as np
 
 from numtorch_kernels import copying, layout, reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.calls.alike import Argument
 from numtorch_kernels.calls.backward import Gradients, make_plan, note_launch
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.pointwise import PointwiseCalls
@@ -19,8 +20,16 @@ from numtorch_kernels.expression import Expr, cast, symbol
 from numtorch_kernels.pointwise import launch, launch_adjacent, loop_of, run
 
 from ..autograd.graph import Grads
-from ..dtype import binary_result, can_cast, dtype, get_default_dtype, result_of, scalar_dtype
-from ..tensor import BY_NUMPY, Tensor, wrap, wrap_array
+from ..dtype import (
+    BY_NUMPY,
+    binary_result,
+    can_cast,
+    dtype,
+    get_default_dtype,
+    result_of,
+    scalar_dtype,
+)
+from ..tensor import Tensor, wrap, wrap_array
 from .apply import OpNode, refuse_overlap, scalar_type
 from .signature import EMPTY, KEYWORDS, must_be_tensor
 from .table import Op, Rule, check_shape_in_place
@@ -33,9 +42,10 @@ _LARGE = 1 << 15  # elements that do not fit the nearest cache
 class Plan:
     """How a row computes for one combination of operand kinds."""
 
-    __slots__ = ("casts", "dtype", "loop")
+    __slots__ = ("casts", "dtype", "is_shared", "loop")
 
     def __init__(self, loop: Any, kind: dtype, casts: tuple[Any, ...]) -> None:
+        self.is_shared = False  # whether compiled calls were told
         self.loop = loop
         self.dtype = kind
         self.casts = casts  # per operand: None, or what makes a number of the loop's dtype of it
@@ -106,8 +116,6 @@ class PointwiseOp(Op):
 
     def make_calls(self) -> Calls | None:
         """What answers the calls for which there is a plan."""
-        if self.arity > 2:
-            return None
         return PointwiseCalls(self.arity, self._note if self.rules else None)
 
     # ------------------------------------------------------------------ forward
@@ -142,7 +150,7 @@ class PointwiseOp(Op):
 
     def _learn(self, arguments: tuple[Any, ...]) -> None:
         """Notes the plan of a call that may go the short way, or be answered by compiled code."""
-        if len(arguments) != self.arity or self.arity > 2 or self.conditions:
+        if not self._is_brief(arguments):
             return
         tensors = [x.dtype for x in arguments if isinstance(x, Tensor)]
         numbers = [x.__class__ for x in arguments if x.__class__ in _NUMBERS]
@@ -158,6 +166,31 @@ class PointwiseOp(Op):
         if isinstance(self.calls, PointwiseCalls):
             self.calls.add_plan(kinds[:2], plan.loop, plan.dtype, fixed)
         self._short[kinds] = plan if isinstance(arguments[0], Tensor) else None
+
+    def _is_brief(self, arguments: tuple[Any, ...]) -> bool:
+        """Whether a call has just the operands of a row with one or two."""
+        return len(arguments) == self.arity <= 2 and not self.conditions
+
+    def _share(self, arguments: tuple[Any, ...], plan: Plan) -> None:
+        """Tells compiled calls of a plan for other calls, unless their values are checked."""
+        plan.is_shared = True
+        if self._is_brief(arguments) or not isinstance(self.calls, PointwiseCalls):
+            return
+        tensors = [x for x in arguments if isinstance(x, Tensor)]
+        checks_kinds = self.check is None or all(x.dtype.category == 2 for x in tensors)
+        if self.check_parameters is not None or self.constants or not (tensors and checks_kinds):
+            return
+        known, dtypes = [], iter(plan.loop.dtypes)
+        for x, make in zip(arguments, plan.casts, strict=True):
+            if make is _STATIC:
+                known.append(Argument("static", x))
+            elif isinstance(x, Tensor):
+                what = "tensor" if x._array.ndim else "scalar"
+                known.append(Argument(what, x.dtype, next(dtypes)))
+            else:
+                known.append(Argument("number", x.__class__, next(dtypes)))
+        least = 1 + max(k for k, x in enumerate(arguments) if x is not self.defaults[k])
+        self.calls.add_alike(known, least, plan.loop, plan.dtype)
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The result for these arguments, as an ndarray."""
@@ -248,6 +281,8 @@ class PointwiseOp(Op):
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = self._make_plan(arguments)
+        elif not plan.is_shared and not deferring():
+            self._share(arguments, plan)
         return plan
 
     def _make_plan(self, arguments: tuple[Any, ...]) -> Plan:

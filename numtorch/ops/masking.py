@@ -10,6 +10,7 @@ import numpy as np
 
 from numtorch_kernels import copying
 from numtorch_kernels import index as kernels
+from numtorch_kernels.calls.callables import SWAPPED
 
 from ..dtype import ALIASES, type_name
 from ..size import Size
@@ -336,6 +337,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "take_along_dim": take_along_dim,
     "nonzero": nonzero,
     "argwhere": argwhere,
-    "where": where_,
+    "where": where.entry(where_, is_method=False),
 }
-METHODS: dict[str, Callable[..., Any]] = FUNCTIONS | {"where": _where_method}
+METHODS: dict[str, Callable[..., Any]] = FUNCTIONS | {
+    "where": where.entry(_where_method, form=SWAPPED),
+}

@@ -211,6 +211,80 @@ def test_names_that_do_not_fit_are_python_s_to_refuse(
     assert str(compiled.value) == str(python.value)
 
 
+ALIKE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("clamp", (vector(), 0, 1), {}),
+    ("clamp", (vector(),), {"min": 0.5}),
+    ("clamp", (vector(),), {"max": numtorch.tensor(1.0)}),
+    ("clamp", (matrix(), matrix() - 1, 5.5), {}),
+    ("clamp", (numtorch.tensor(3.0), -1.0, 1.0), {}),
+    ("where", (vector() > 0, vector(), -vector()), {}),
+    ("where", (vector() > 0, vector(), 0.0), {}),
+    ("where", (numtorch.tensor(True), vector(), numtorch.tensor(2.0)), {}),
+    ("where", (vector() > 0, vector(), vector(dtype=numtorch.float64)), {}),
+    ("lerp", (vector(), -vector(), 0.25), {}),
+    ("lerp", (vector(), -vector(), vector()), {}),
+    ("addcmul", (vector(), vector(), vector()), {}),
+    ("addcmul", (numtorch.empty(0), numtorch.empty(0), numtorch.empty(0)), {}),
+    ("round", (vector(),), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "named"), ALIKE, ids=lambda value: str(value)[:24])
+def test_operands_that_are_alike(
+    name: str, arguments: tuple[Any, ...], named: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = getattr(numtorch, name)
+    python: Any = pythontypes.wrapped(function)
+    for _ in range(2):  # a plan is made, then shared
+        expected = python(*arguments, **named)
+    seen = python_calls(monkeypatch)
+    result = function(*arguments, **named)
+    assert not seen
+    assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(result.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("wanted", [(True, False, False), (True, True, False), (False, True, True)])
+@pytest.mark.parametrize("name", ["clamp", "lerp", "addcmul"])
+def test_gradients_of_operands_that_are_alike(name: str, wanted: tuple[bool, ...]) -> None:
+    values = ([0.5, -1.25, 3.0], [0.25, -2.0, 4.0], [1.5, 0.5, 3.5])
+    found = []
+    for function in [in_python(name)] * 2 + [getattr(numtorch, name)] * 2:
+        operands = [numtorch.tensor(x) for x in values]
+        for x, needs in zip(operands, wanted, strict=True):
+            x.requires_grad_(needs)
+        result = function(*operands)
+        result.square().sum().backward()
+        grads = [None if x.grad is None else x.grad.tolist() for x in operands]
+        found.append((type(result.grad_fn), result.tolist(), grads))
+    assert all(each == found[0] for each in found)
+
+
+def test_operands_that_are_no_longer_alike() -> None:
+    x, low = numtorch.arange(12.0).reshape(3, 4).clone(), numtorch.full((4,), 3.0)
+    for _ in range(3):
+        low.clamp(numtorch.zeros(4), 2.0)
+    for a, b in ((x, low), (x, low.expand(3, 4)), (x.t(), x.t()), (x, x[0, 1]), (x[:, :2], 5.0)):
+        expected = np.minimum(np.maximum(a.numpy(), 0 * a.numpy()), np.asarray(b))
+        np.testing.assert_array_equal(a.clamp(a * 0, b).numpy(), expected)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        x.clamp(numtorch.zeros(5), 2.0)
+
+
+def test_operands_that_overlap_what_is_clamped() -> None:
+    for _ in range(3):
+        x = numtorch.tensor([5.0, 1.0, 4.0, 2.0])
+        assert x.clamp_(0.0, x[2]) is x
+        assert x.tolist() == [4.0, 1.0, 4.0, 2.0]
+        assert x._version == 1
+        pair = numtorch.tensor([1.0, 2.0, 3.0])
+        pair[1:].clamp_(pair[:2] * 1, pair[:2])
+        assert pair.tolist() == [1.0, 1.0, 2.0]
+    leaf = numtorch.ones(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf"):
+        leaf.clamp_(0.0, 1.0)
+
+
 INDICES: list[Any] = [
     1, -1, slice(1, None), slice(None), slice(-2, None), slice(0, 3, 2), slice(2, 1),
     (slice(None), 1), (1, slice(1, 3)), (..., 0), (0, ...), (slice(1, 99), slice(-99, 2)),

@@ -30,6 +30,7 @@ from ..intrinsics import (
 from ..layout import SHORT
 from ..objects import DATA, FLAGS, WRITEABLE
 from ..pointwise import of_numbers, rows_of
+from .alike import AlikeCalls, run_alike
 from .broadcasting import (
     MOST_DIMENSIONS,
     broadcast,
@@ -44,7 +45,6 @@ from .callables import (
     INPLACE,
     PLANS,
     RECORD,
-    Calls,
 )
 from .holders import (
     ARRAY,
@@ -289,7 +289,7 @@ def compute(t, plan, arity, inplace, x, y, frame, memory):
 
 @helper
 def attempt(own, row, t, arguments, given):
-    """The answer to a call."""
+    """The answer to a call with one or two operands; MISS where there is no plan for them."""
     frame, arity, swapped = words(), row[ARITY], own[FORM]
     if given != arity:
         return MISS
@@ -319,11 +319,17 @@ def attempt(own, row, t, arguments, given):
     return result
 
 
-class PointwiseCalls(Calls):
-    """Calls of a row with one or two operands, for which plans are known."""
+@helper
+def run_pointwise(own, row, t, arguments, given):
+    """The answer to a call: as for one or two operands, or as for some that are alike."""
+    result = attempt(own, row, t, arguments, given)
+    return run_alike(own, row, t, arguments, given) if result == MISS else result
 
-    compute = attempt
-    changes = True
+
+class PointwiseCalls(AlikeCalls):
+    """Calls of a pointwise row, for which plans are known."""
+
+    compute = run_pointwise
 
     def __init__(self, arity: int, record: Callable[..., None] | None) -> None:
         super().__init__(arity, record)
