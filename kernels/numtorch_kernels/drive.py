@@ -299,8 +299,10 @@ def drive_adjacent(loop: Loop, arrays: tuple[Array, ...]) -> bool:
     cost = element_cost(loop) * size
     if cost < WORTH or not objects.are_as_expected():
         return False
-    known, enter = _known(loop), _adjacent_entry()
     tasks = min(threads.free(), -int(-2 * cost // WORTH))
+    if tasks > 1 and not threads.may_enter():
+        return False
+    known, enter = _known(loop), _adjacent_entry()
     started = perf_counter()  # when all is compiled
     if enter(known.address, tasks, arrays):
         return False
@@ -385,19 +387,34 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = LAN
 
 def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int = LANES) -> None:
     """Runs a loop on the threads there are, over operands whose outputs are written in place."""
-    cost = work * _cost(loop)
-    tasks = min(threads.concurrency(), -int(-2 * cost // WORTH))
-    expected = 0.0
-    if loop.expressions is not None:
-        tasks = min(tasks, threads.free())
-        expected = max(cost, _BYTE * sum(x.nbytes for x in operands)) / tasks
+    tasks = min(threads.free(), -int(-2 * work * _cost(loop) // WORTH))
+    expected = _expected(loop, operands, work) / tasks
     if objects.are_as_expected() and (tasks == 1 or threads.may_enter()):
         known, enter = _known(loop), _rows_entry()
         started = perf_counter()
         if enter(known.address, tasks, unit, operands) == 0:
             if expected and tasks > 1:
-                threads.judge(started, 1e-9 * expected)
+                threads.judge(started, expected)
+            _note_time(loop, (perf_counter() - started) * tasks / work)
             return
-    threads.parallel_for(
-        task(_run_chunk), _descriptor(loop, operands, tasks, unit), tasks, expected
-    )
+    run, descriptor = task(_run_chunk), _descriptor(loop, operands, tasks, unit)
+    started = perf_counter()
+    threads.parallel_for(run, descriptor, tasks, 1e9 * expected)
+    _note_time(loop, (perf_counter() - started) * tasks / work)
+
+
+_least_times: dict[Loop, float] = {}  # seconds that an element took at best, by one thread
+
+
+def _expected(loop: Loop, operands: tuple[Array, ...], work: int) -> float:
+    """The seconds that a loop should take on one thread; 0 if its cost is not known."""
+    least = 1e-9 * max(work * _cost(loop), _BYTE * sum(x.nbytes for x in operands))
+    if loop.expressions is not None:
+        return least
+    return max(least, work * _least_times[loop]) if loop in _least_times else 0.0
+
+
+def _note_time(loop: Loop, time: float) -> None:
+    """Notes the time of an element, if that is the only way to know what a loop costs."""
+    if loop.expressions is None:
+        _least_times[loop] = min(time, _least_times.get(loop, time))

@@ -180,10 +180,8 @@ def may_enter() -> bool:
 
 
 def free() -> int:
-    """How many threads code may ask for that enters the region without :func:`admission`."""
-    if _State.wanted == 1 or perf_counter() < _Backoff.until or not may_enter():
-        return 1
-    return _State.wanted
+    """How many threads loops may be shared by at the moment."""
+    return 1 if perf_counter() < _Backoff.until else concurrency()
 
 
 @contextmanager

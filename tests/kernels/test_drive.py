@@ -98,3 +98,28 @@ def test_outputs_that_loops_cannot_write() -> None:
     with pytest.raises(ValueError, match="read-only"):
         drive.drive(loop, x, locked)
     assert not locked.any()
+
+
+def test_a_loop_of_unknown_cost_is_known_by_its_quickest_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Launches pause after one that took far longer, and tasks then run one after the other."""
+    monkeypatch.setattr(threads._State, "wanted", 2)
+    monkeypatch.setattr(threads, "state", threads.state.copy())
+    monkeypatch.setattr(threads._Backoff, "until", 0.0)
+    judged: list[float] = []
+    monkeypatch.setattr(threads, "judge", lambda started, expected: judged.append(expected))
+    loop = gufunc(sums, "(n)->(n)", (F4, F4))
+    monkeypatch.setattr(drive, "_least_times", {})
+    x = np.ones((1024, 1024), F4)
+    out = np.empty_like(x)
+    launches = 3 if threads.may_enter() else 0
+    for _ in range(3):
+        drive.drive(loop, x, out, unit=1)
+    assert len(judged) == max(launches - 1, 0)
+    least = drive._least_times[loop]
+    assert all(expected >= least * x.size / 2 for expected in judged)
+    monkeypatch.setattr(threads._Backoff, "until", float("inf"))
+    drive.drive(loop, x, out, unit=1)
+    assert len(judged) == max(launches - 1, 0)
+    assert np.array_equal(out, np.cumsum(x, 1))
