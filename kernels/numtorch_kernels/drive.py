@@ -393,7 +393,7 @@ def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int 
         known, enter = _known(loop), _rows_entry()
         started = perf_counter()
         if enter(known.address, tasks, unit, operands) == 0:
-            if expected and tasks > 1:
+            if tasks > 1:
                 threads.judge(started, expected)
             _note_time(loop, (perf_counter() - started) * tasks / work)
             return
@@ -404,14 +404,15 @@ def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int 
 
 
 _least_times: dict[Loop, float] = {}  # seconds that an element took at best, by one thread
+_MOST_TIME = 1e-8  # what it is supposed to take before that is known; most take less
 
 
 def _expected(loop: Loop, operands: tuple[Array, ...], work: int) -> float:
-    """The seconds that a loop should take on one thread; 0 if its cost is not known."""
+    """The seconds that a loop should take on one thread."""
     least = 1e-9 * max(work * _cost(loop), _BYTE * sum(x.nbytes for x in operands))
     if loop.expressions is not None:
         return least
-    return max(least, work * _least_times[loop]) if loop in _least_times else 0.0
+    return max(least, work * _least_times.get(loop, _MOST_TIME))
 
 
 def _note_time(loop: Loop, time: float) -> None:
