@@ -116,7 +116,7 @@ class PointwiseOp(Op):
 
     def make_calls(self) -> Calls | None:
         """What answers the calls for which there is a plan."""
-        return PointwiseCalls(self.arity, self._note if self.rules else None)
+        return PointwiseCalls(self.arity, self._note if self.rules else None, self.constants)
 
     # ------------------------------------------------------------------ forward
 
@@ -160,7 +160,7 @@ class PointwiseOp(Op):
             return  # what checks refuse among integers may depend on their values
         kinds = self._kinds(arguments)
         fixed = kinds[2] if len(kinds) > 2 else None
-        if kinds in self._short or (self.constants and numbers and fixed is None):
+        if kinds in self._short:
             return
         plan = self._plan(arguments)
         if isinstance(self.calls, PointwiseCalls):

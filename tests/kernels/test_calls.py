@@ -285,6 +285,23 @@ def test_operands_that_overlap_what_is_clamped() -> None:
         leaf.clamp_(0.0, 1.0)
 
 
+def test_powers_to_numbers_with_loops_of_their_own_and_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = numtorch.tensor([0.3, 1.7, 2.9, 11.1])
+    powers: list[Any] = [2.5, 2, 0.1, 3, -2.0, 2.5, 0.5, 1.3]
+    expected = {power: in_python("pow")(x, power).numpy() for power in powers}
+    for power in powers:  # plans are made in this order
+        _ = x**power, abs(power) ** x
+    seen = python_calls(monkeypatch)
+    for power in powers:
+        np.testing.assert_array_equal((x**power).numpy(), expected[power])
+        np.testing.assert_array_equal(x.clone().pow_(power).numpy(), expected[power])
+        expected_other = abs(power) ** x.numpy().astype(float)
+        np.testing.assert_allclose((abs(power) ** x).numpy(), expected_other, 1e-6)
+    assert set(seen) <= {"clone"}
+
+
 INDICES: list[Any] = [
     1, -1, slice(1, None), slice(None), slice(-2, None), slice(0, 3, 2), slice(2, 1),
     (slice(None), 1), (1, slice(1, 3)), (..., 0), (0, ...), (slice(1, 99), slice(-99, 2)),

@@ -30,7 +30,7 @@ from ..intrinsics import (
 from ..layout import SHORT
 from ..objects import DATA, FLAGS, WRITEABLE
 from ..pointwise import of_numbers, rows_of
-from .alike import AlikeCalls, run_alike
+from .alike import ALIKE, AlikeCalls, run_alike
 from .broadcasting import (
     MOST_DIMENSIONS,
     broadcast,
@@ -82,6 +82,7 @@ from .recording import record_call
 # those for all elements, where the first or the second operand is a number; or 0.
 (_NEXT, _FIRST, _SECOND, _LOOP, _DESCRIPTION, _KIND, _LIMIT, _NUMBER, _NUMBER_KIND,
  _VALUE, _ITEMS) = range(11)  # fmt: skip
+_CONSTANTS = ALIKE + 1  # the word of a row with the numbers that have loops of their own, or 0
 _RECIPES = _ITEMS + 3
 _COST, _EXPECTED, _TEMPLATE = range(_RECIPES + 3, _RECIPES + 6)
 _ROW_TEMPLATES = _TEMPLATE + 1
@@ -99,11 +100,18 @@ def kind_of(t, x):
 
 
 @helper
-def is_fixed_to(t, plan, y, place):
-    """Whether the second operand is the number that a plan is for."""
-    if plan[_NUMBER_KIND] != FIXED:
+def is_for_number(row, t, plan, y, place):
+    """Whether a plan is for the second operand: a number may have a loop of its own."""
+    if plan[_NUMBER_KIND] != FIXED and (plan[_NUMBER] != 1 or row[_CONSTANTS] == 0):
         return True
-    return read_number(t, y, FLOAT64, place) and place[0] == plan[_VALUE]
+    if not read_number(t, y, FLOAT64, place):
+        return False
+    if plan[_NUMBER_KIND] == FIXED:
+        return place[0] == plan[_VALUE]
+    constants, found = int64_at(row[_CONSTANTS]), False
+    for k in range(constants[0]):
+        found |= place[0] == constants[1 + k]
+    return not found
 
 
 @helper
@@ -112,7 +120,11 @@ def find_plan(row, t, first, second, y, frame):
     place = row[PLANS]
     while place != 0:
         plan = int64_at(place)
-        if plan[_FIRST] == first and plan[_SECOND] == second and is_fixed_to(t, plan, y, frame):
+        if (
+            plan[_FIRST] == first
+            and plan[_SECOND] == second
+            and is_for_number(row, t, plan, y, frame)
+        ):
             break
         place = plan[_NEXT]
     return place
@@ -331,8 +343,15 @@ class PointwiseCalls(AlikeCalls):
 
     compute = run_pointwise
 
-    def __init__(self, arity: int, record: Callable[..., None] | None) -> None:
+    def __init__(
+        self, arity: int, record: Callable[..., None] | None, constants: tuple[float, ...] = ()
+    ) -> None:
         super().__init__(arity, record)
+        if constants:
+            table = np.array([0, *constants], np.float64)
+            table[:1].view(np.int64)[0] = len(constants)
+            self.words[_CONSTANTS] = table.ctypes.data
+            self.keep(table)
         self._loops: list[tuple[Any, Loop]] = []
         self._templates = 0
 
