@@ -449,7 +449,7 @@ def _trimmed_shape(value: Array) -> tuple[int, ...]:
 def _fitting(value: Array, part: Array) -> tuple[int, ...]:
     """The trimmed shape of a value; RuntimeError if it does not expand to the part's."""
     shape = _trimmed_shape(value)
-    expanded_size(shape, part.shape, TENSOR_TYPES[value.dtype.name])
+    expanded_size(shape, part.shape, value.dtype)
     return shape
 
 

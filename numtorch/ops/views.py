@@ -15,7 +15,7 @@ from numtorch_kernels.calls.shapes import ShapeCalls
 
 from ..autograd.inplace import CopySlices, move, refuse_change
 from ..autograd.mode import mode
-from ..dtype import ALIASES, TENSOR_TYPES, dtype
+from ..dtype import ALIASES, TENSOR_TYPES, dtype, float32
 from ..size import Size
 from ..tensor import Tensor, View, normalized_dim, wrap, wrap_array
 from .apply import record, scalar_type, write
@@ -343,15 +343,15 @@ def _squeeze_node(x: Any, dim: Any = None) -> str:
 
 
 def expanded_size(
-    shape: Sequence[int], sizes: Sequence[int], kind: str = "torch.FloatTensor"
+    shape: Sequence[int], sizes: Sequence[int], kind: np.dtype[Any] = float32.numpy
 ) -> tuple[int, ...]:
     """The sizes with -1 replaced; RuntimeError where the shape does not expand to them."""
     missing = len(sizes) - len(shape)
     if missing < 0:
         raise RuntimeError(
-            f"expand({kind}{{{list(shape)}}}, size={list(sizes)}): the number of sizes "
-            f"provided ({len(sizes)}) must be greater or equal to the number of dimensions in the "
-            f"tensor ({len(shape)})"
+            f"expand({TENSOR_TYPES[kind.name]}{{{list(shape)}}}, size={list(sizes)}): "
+            f"the number of sizes provided ({len(sizes)}) must be greater or equal to "
+            f"the number of dimensions in the tensor ({len(shape)})"
         )
     result = []
     for axis, wanted in enumerate(sizes):
@@ -375,7 +375,7 @@ def expanded_size(
 
 
 def _expand(x: Array, *size: int) -> Array:
-    shape = expanded_size(x.shape, size, TENSOR_TYPES[x.dtype.name])
+    shape = expanded_size(x.shape, size, x.dtype)
     if x.flags.c_contiguous and x.size:
         return copying.expanded(x, shape)
     missing = len(shape) - x.ndim
