@@ -70,7 +70,7 @@ hardtanh = pointwise(
     _hardtanh,
     x=lambda g, x, min_val, max_val: s.where((x <= min_val) | (x >= max_val), 0, g),
     refuse={"b": "Bool inputs not supported for hardtanh"},
-    check_parameters=_check_hardtanh,
+    check_values=_check_hardtanh,
 )
 threshold = pointwise(
     _threshold,
@@ -114,7 +114,7 @@ softshrink = pointwise(
         floating(x) > lambd, x - lambd, s.where(x < -lambd, x + lambd, x * 0)
     ),
     x=lambda g, x, lambd: s.where((x >= -lambd) & (x <= lambd), 0, g),
-    check_parameters=_check_softshrink,
+    check_values=_check_softshrink,
 )
 
 
@@ -138,7 +138,7 @@ selu = pointwise(
 celu = pointwise(
     lambda x, alpha=1.0: s.where(floating(x) > 0, x, alpha * s.expm1(x / alpha)),
     x=lambda g, x, alpha: s.where(x <= 0, g * _exponential_below(x / alpha), g),
-    check_parameters=_check_celu,
+    check_values=_check_celu,
 )
 
 

@@ -29,7 +29,7 @@ _NO_BOOL_NEGATIVE = (
 
 def _check_alpha(a: Any, b: Any, alpha: Any = 1) -> None:
     """Refuses an ``alpha`` of a higher kind than the operands."""
-    if alpha == 1:
+    if alpha.__class__ is int and alpha == 1:
         return
     category = operands_dtype((a, b)).category
     if isinstance(alpha, bool):

@@ -76,10 +76,10 @@ class PointwiseOp(Op):
     ``promote`` is "common" (the operands' common dtype) or "float" (the default dtype where that is
     no floating dtype), or gives one of them for a call's arguments. ``refuse`` maps the kind of a
     NumPy dtype to the message of the RuntimeError for it; ``check`` may refuse arguments (of
-    floating-point tensors, by their kinds alone), and ``check_parameters`` too where there are more
-    than inputs. ``numbers`` names the inputs that may
-    be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in promotion,
-    and numbers among the ``constants`` are compiled into the loop.
+    floating-point tensors, by their kinds alone). So may, where there are more than inputs,
+    ``check_parameters``, by kinds of numbers, and ``check_values``. ``numbers`` names the inputs
+    that may be Python numbers; ``optional`` inputs may be None, ``conditions`` take no part in
+    promotion, and numbers among the ``constants`` are compiled into the loop.
     """
 
     kinds_say_all = True
@@ -97,6 +97,7 @@ class PointwiseOp(Op):
         conditions: tuple[str, ...] = (),
         constants: tuple[float, ...] = (),
         check_parameters: Callable[..., None] | None = None,
+        check_values: Callable[..., None] | None = None,
         numbers: str = "",
     ) -> None:
         super().__init__(forward, rules, node=node, check=check)
@@ -106,6 +107,7 @@ class PointwiseOp(Op):
         self.conditions = tuple(self.names.index(name) for name in conditions)
         self.constants = constants
         self.check_parameters = check_parameters
+        self.check_values = check_values
         self.numbers = tuple(self.names.index(name) for name in numbers.split())
         self.required = self.arity - len(optional)
         for name in optional:
@@ -178,7 +180,7 @@ class PointwiseOp(Op):
             return
         tensors = [x for x in arguments if isinstance(x, Tensor)]
         checks_kinds = self.check is None or all(x.dtype.category == 2 for x in tensors)
-        if self.check_parameters is not None or self.constants or not (tensors and checks_kinds):
+        if self.check_values is not None or self.constants or not (tensors and checks_kinds):
             return
         known, dtypes = [], iter(plan.loop.dtypes)
         for x, make in zip(arguments, plan.casts, strict=True):
@@ -267,8 +269,10 @@ class PointwiseOp(Op):
     def _plan(self, arguments: tuple[Any, ...]) -> Plan:
         if self.check is not None:
             self.check(*arguments)
-        if self.check_parameters is not None and len(arguments) > self.arity:
-            self.check_parameters(*arguments)
+        if len(arguments) > self.arity:
+            for check in (self.check_parameters, self.check_values):
+                if check is not None:
+                    check(*arguments)
         if len(arguments) == self.arity and not self.constants:
             key = tuple([_kind(x) for x in arguments])
         else:

@@ -47,6 +47,9 @@ class ReducedOp(PointwiseOp):
 
     compute = Op.compute
 
+    def make_calls(self) -> None:
+        """Compiled calls know the loops of functions, not what is made of their values."""
+
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The reduced values of the function."""
         position = self.names.index("reduction")
@@ -75,11 +78,9 @@ def loss(
     forward: Callable[..., Any],
     *,
     check: Callable[..., None] | None = None,
-    check_parameters: Callable[..., None] | None = None,
+    check_values: Callable[..., None] | None = None,
     optional: tuple[str, ...] = (),
     **rules: Rule,
 ) -> ReducedOp:
     """A row for a loss: each rule needs all tensors that the loss's shape comes from."""
-    return ReducedOp(
-        forward, rules, check=check, check_parameters=check_parameters, optional=optional
-    )
+    return ReducedOp(forward, rules, check=check, check_values=check_values, optional=optional)

@@ -226,7 +226,33 @@ ALIKE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("addcmul", (vector(), vector(), vector()), {}),
     ("addcmul", (numtorch.empty(0), numtorch.empty(0), numtorch.empty(0)), {}),
     ("round", (vector(),), {}),
+    ("add", (vector(), vector()), {"alpha": 0.5}),
+    ("sub", (vector(), 3.0), {"alpha": 2}),
+    ("addcmul", (vector(), vector(), vector()), {"value": -0.5}),
+    ("div", (vector(), vector()), {"rounding_mode": "floor"}),
+    ("nan_to_num", (vector(),), {"nan": 1.0}),
 ]
+
+
+def test_losses_are_not_taken_for_their_functions() -> None:
+    a, b = vector(), -vector()
+    for reduction in ("mean", "sum", "none"):
+        losses = [numtorch.nn.functional.mse_loss(a, b, reduction=reduction) for _ in range(4)]
+        assert [loss.tolist() for loss in losses] == [losses[0].tolist()] * 4
+        assert losses[0].ndim == (reduction == "none")
+
+
+@pytest.mark.parametrize("value", [2.0, True])
+def test_parameters_are_refused_whatever_was_known_before(value: Any) -> None:
+    whole = numtorch.arange(3)
+    for _ in range(3):
+        vector().add(vector(), alpha=2.0)
+        whole.add(whole, alpha=2)
+        numtorch.nn.functional.hardtanh(vector(), -1.0, 1.0)
+        with pytest.raises(RuntimeError, match="alpha"):
+            whole.add(whole, alpha=value)
+        with pytest.raises(ValueError, match="min_val"):
+            numtorch.nn.functional.hardtanh(vector(), 1.0, -1.0)
 
 
 @pytest.mark.parametrize(("name", "arguments", "named"), ALIKE, ids=lambda value: str(value)[:24])

@@ -23,7 +23,8 @@ from . import holders, pythontypes
 from .holders import BUSY, HEAD, MISS, UNKNOWN, call_python, tuple_items
 
 # Words of a callable object, after those of Python: its row, and how it differs from it; then where
-# its parameters are: how many may be given by place, and of each the name, and the default or 0.
+# its parameters are: how many may be given by place, how many there are in all, and of each the
+# name, and the default or 0.
 ROW, FORM, INPLACE, PARAMETERS = range(1, 5)
 # Forms of calls: (x, y), (y, x), x[y]; those whose function does more than the row; and those that
 # give a range of dimensions.
@@ -69,8 +70,8 @@ def put_in_place(parameters, arguments, given, names, values):
 
     Gives how many there are; -1 where Python has to say.
     """
-    most, table = parameters[0], offset(parameters, 1)
-    if given > most or most > _MOST_PARAMETERS:
+    most, table = parameters[1], offset(parameters, 2)
+    if given > parameters[0] or most > _MOST_PARAMETERS:
         return -1
     for k in range(most):
         values[k] = arguments[k] if k < given else 0
@@ -164,13 +165,18 @@ class Calls:
 
 
 def _parameters_of(function: Callable[..., Any]) -> np.ndarray[Any, Any]:
-    """The words for what a Python function may be given by place; its code keeps the names."""
+    """The words for the parameters of a Python function, which keeps what they refer to.
+
+    What says where results go is left out: that is Python's to do.
+    """
     code: Any = function.__code__
-    names = code.co_varnames[: code.co_argcount]
-    defaults: tuple[Any, ...] = getattr(function, "__defaults__", None) or ()
-    required = [0] * (len(names) - len(defaults))
-    pairs = zip(map(id, names), required + list(map(id, defaults)), strict=True)
-    return np.array([len(names), *chain.from_iterable(pairs)], np.int64)
+    places = code.co_argcount
+    names = code.co_varnames[: places + code.co_kwonlyargcount]
+    given: tuple[Any, ...] = getattr(function, "__defaults__", None) or ()
+    known = dict(zip(names[places - len(given) : places], given, strict=True))
+    known |= getattr(function, "__kwdefaults__", None) or {}
+    pairs = [(id(n), id(known[n]) if n in known else 0) for n in names if n != "out"]
+    return np.array([places, len(pairs), *chain.from_iterable(pairs)], np.int64)
 
 
 _all: list[Calls] = []
