@@ -17,6 +17,17 @@ SHORT = 32  # elements; a loop along fewer costs more to call than to run
 LONG = 512  # elements of short rows that are worth running along at once
 
 
+def common_shape(arrays: Sequence[Any]) -> Shape:
+    """The shape that arrays broadcast to; ValueError where there is none."""
+    shape: Shape = ()
+    for x in arrays:
+        if x.shape != shape and x.shape:
+            if shape:
+                return np.broadcast_shapes(*(each.shape for each in arrays))  # 3 us
+            shape = x.shape
+    return shape
+
+
 def broadcast_strides(array: Array, shape: Shape, core: int = 0) -> list[int]:
     """The byte strides of an array's outer dimensions when broadcast to ``shape``."""
     outer = array.ndim - core

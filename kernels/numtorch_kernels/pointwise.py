@@ -15,7 +15,15 @@ from .costs import is_costly
 from .deferral import deferring
 from .drive import drive, drive_adjacent, drive_strided, is_large, is_writable
 from .expression import Expr, cast, common_dtype, nearness, nodes_of, render, symbol
-from .layout import SHORT, aligned, data_address, native, result, with_long_rows
+from .layout import (
+    SHORT,
+    aligned,
+    common_shape,
+    data_address,
+    native,
+    result,
+    with_long_rows,
+)
 
 Array = np.ndarray[Any, Any]
 Dtypes = tuple[np.dtype[Any], ...]
@@ -248,9 +256,7 @@ def run(loop: Loop, inputs: Sequence[Array], out: Array | None = None) -> Any:
         else:
             _drive(loop, inputs, [out])
         return out
-    shape = inputs[0].shape
-    if any(x.shape != shape for x in inputs):
-        shape = np.broadcast_shapes(*(x.shape for x in inputs))
+    shape = common_shape(inputs)
     outputs = tuple([result(shape, dtype, inputs) for dtype in loop.dtypes[loop.inputs :]])
     if not is_large(loop, outputs[0].size) or deferring():
         loop.ufunc(*inputs, *outputs)

@@ -204,7 +204,7 @@ class PointwiseOp(Op):
         ]
         try:
             if not deferring() and any(_is_across(x) for x in arrays):
-                shape = np.broadcast_shapes(*(x.shape for x in arrays))
+                shape = layout.common_shape(arrays)
                 out = layout.result(shape, plan.dtype.numpy, arrays)
                 return run(plan.loop, [copying.laid_out_as(x, out) for x in arrays], out)
             return launch(plan.loop, arrays)
@@ -214,9 +214,8 @@ class PointwiseOp(Op):
 
     def fits(self, arguments: tuple[Any, ...], target: Tensor) -> bool:
         """Whether the result has the shape of a tensor."""
-        shapes = {x._array.shape for x in arguments if isinstance(x, Tensor)}
         try:
-            shape = np.broadcast_shapes(*shapes)
+            shape = layout.common_shape([x._array for x in arguments if isinstance(x, Tensor)])
         except ValueError:
             return False
         return self.out_may_cast and target._array.shape == shape
@@ -237,7 +236,7 @@ class PointwiseOp(Op):
                 f"{scalar_type(target.dtype)}"
             )
         try:
-            shape = np.broadcast_shapes(*(x.shape for x in arrays))
+            shape = layout.common_shape(arrays)
         except ValueError:
             _raise_unless_broadcastable(arrays)
             raise
@@ -251,13 +250,15 @@ class PointwiseOp(Op):
         self._note_launches()
 
     def _change(self, arguments: tuple[Any, ...], target: Tensor) -> bool:
-        """Takes the short way in place, if it is known and the operands are alike."""
+        """Takes the short way to a target, if it is known, and that and the operands are alike."""
         plan, array = self._short.get(self._kinds(arguments)), target._array
         if plan is None:
             self._learn(arguments)
             return False
         operands = _alike(arguments, plan.casts)
-        if operands is None or plan.dtype is not target.dtype or arguments[0]._array is not array:
+        if operands is None or plan.dtype is not target.dtype:
+            return False
+        if array.shape != operands[0].shape or not array.flags.c_contiguous:
             return False
         for x in operands:
             if x is not array and np.may_share_memory(x, array):
