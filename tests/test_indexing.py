@@ -92,6 +92,20 @@ x[i.short()]
 x[I([2])]
 x[I([-3])]
 x[:, I([0, 3])]
+x[:, i]
+x[:, I([[0, -3], [2, 2]])]
+x[:, :, i, :]
+x[i, :, :]
+x[i, :, :, :]
+x[1:, i]
+x[I(0) : I(2), i]
+x[:, I([], dtype=torch.long)]
+torch.zeros(2, 0)[:, I([0])]
+torch.zeros(0, 2)[:, I([0, 2])]
+torch.zeros(0, 2)[I([0])]
+y.t()[I([0, -1])]
+y.t()[:, I([0, 2])]
+r[i].grad_fn, r[:, i].grad_fn, r[r > 3].grad_fn
 x[i, I([0, 1, 2])]
 x[I(1)]
 x[I(True)]
@@ -387,6 +401,8 @@ def test_indexing_is_pytorchs(oracle: ModuleType, expression: str) -> None:
 GATHERED: dict[str, Callable[[Any, Any, Any], Any]] = {
     "basic": lambda t, x, w: x[1, ..., ::2] * w[0, :, :2],
     "index tensors": lambda t, x, w: x[t.tensor([1, 0, 1]), :, t.tensor([0, 3, 0])],
+    "an index tensor": lambda t, x, w: x[t.tensor([[1, 0], [1, -1]])],
+    "an index tensor of a later dimension": lambda t, x, w: x[:, t.tensor([2, 0, 2])],
     "a mask": lambda t, x, w: x[x > 0],
     "setitem": lambda t, x, w: _with(x * 2, (slice(None), 1), w[:, 0]),
     "setitem of index tensors": lambda t, x, w: _with(x * 2, t.tensor([1]), w[:1]),

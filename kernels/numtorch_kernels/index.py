@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import memory
+from . import memory, picking
 from .arithmetic import maximum, minimum
 from .build import Loop, gufunc
 from .copying import PAYLOADS, contiguous, copy_into, expanded, flat, moved, payload, reshaped
@@ -421,6 +421,8 @@ def index_reduce(out: Array, axis: int, index: Array, value: Array, how: str) ->
     if out.ndim == 0:
         index_reduce(out.reshape(1), 0, index, flat(value), how)
         return out
+    if how == "sum" and picking.add(out, axis, index, value):
+        return out
     shape = (*out.shape[:axis], index.size, *out.shape[axis + 1 :])
     along = index.reshape(*(1,) * axis, -1, *(1,) * (out.ndim - axis - 1))
     _drop_along(how, out, axis, along, expanded(value, shape))
@@ -495,6 +497,9 @@ def masked_fill(x: Array, mask: Array, value: Array, out: Array | None = None) -
 
 def masked_select(x: Array, mask: Array) -> Array:
     """The elements of x where the mask is set, in C order; the two broadcast."""
+    few = picking.masked(x, mask)
+    if few is not None:
+        return few
     shape = _common_shape([x, mask])
     return take(expanded(x, shape), positions(expanded(mask, shape)))
 

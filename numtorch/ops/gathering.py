@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import copying
+from numtorch_kernels import copying, picking
 from numtorch_kernels import index as kernels
 
 from ..dtype import from_numpy_dtype
@@ -73,6 +73,9 @@ def _fits(index: Array, shape: Sequence[int], axis: int) -> bool:
 
 
 def _gather(x: Array, dim: int, index: Array, *, sparse_grad: bool = False) -> Array:
+    few = picking.gather(x, normalized_dim(dim, x.ndim), index)
+    if few is not None:
+        return few
     axis, index = _checked_index("gather", x, dim, index, "input")
     if not index.size:
         return np.empty(index.shape, x.dtype)
@@ -315,6 +318,9 @@ def _vector(index: Array) -> Array:
 
 def _index_select(x: Array, dim: int, index: Array) -> Array:
     axis = normalized_dim(dim, x.ndim)
+    few = picking.select(x, axis, index) if x.ndim and index.ndim == 1 else None
+    if few is not None:
+        return few
     if index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     if index.dtype.name not in ("int64", "int32"):

@@ -13,12 +13,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from numtorch_kernels import copying
+from numtorch_kernels import copying, picking
 from numtorch_kernels import index as kernels
 from numtorch_kernels.calls.callables import ITEM
 
 from ..autograd.mode import mode
-from ..dtype import TENSOR_TYPES, from_numpy_dtype, type_name
+from ..dtype import ALIASES, TENSOR_TYPES, from_numpy_dtype, type_name
 from ..tensor import Tensor, wrap, wrap_array
 from .apply import apply, refuse_overlap, scalar_type
 from .conversion import fill, number_array
@@ -30,6 +30,7 @@ Array = np.ndarray[Any, Any]
 Key = tuple[Any, ...]
 
 _INT64 = np.dtype(np.int64)
+_LONG, _BOOL = ALIASES["int64"], ALIASES["bool"]
 _WHOLE = slice(None)
 _LONGEST = 32  # lists of fewer elements may stand for tuples
 
@@ -132,6 +133,26 @@ def _plain(item: Any) -> Any:
 
 def _is_mask(item: Tensor) -> bool:
     return item.dtype.name in ("bool", "uint8")
+
+
+def _only_index(index: Any, ndim: int) -> int:
+    """The dimension that an int64 tensor indexes if all others are whole; -1 if it is not so."""
+    if index.__class__ is not tuple:
+        return 0 if _is_index(index) else -1
+    found = -1
+    for dim, item in enumerate(index):
+        if item.__class__ is slice:
+            if not (item.start is item.stop is item.step is None):
+                return -1
+        elif found >= 0 or not _is_index(item):
+            return -1
+        else:
+            found = dim
+    return found if len(index) <= ndim else -1
+
+
+def _is_index(item: Any) -> bool:
+    return isinstance(item, Tensor) and item.dtype is _LONG and item._array.ndim > 0
 
 
 def _span(item: Any) -> int:
@@ -280,8 +301,7 @@ def _index(x: Array, indices: Sequence[Any]) -> Array:
         if index.dtype == np.bool_ and index.shape == x.shape:
             return kernels.masked_select(x, index)
         if index.dtype == _INT64 and x.size:
-            picked = kernels.index_select(x, 0, in_range(copying.flat(index), x.shape[0], 0))
-            return picked if index.ndim == 1 else picked.reshape(index.shape + x.shape[1:])
+            return _index_along(x, 0, index)
     places = _Places(x, indices)
     if 0 in places.shape:
         return np.empty(places.shape, x.dtype)
@@ -290,6 +310,22 @@ def _index(x: Array, indices: Sequence[Any]) -> Array:
         return kernels.index_select(x, places.dims[0], index).reshape(places.shape)
     result = kernels.index_get(places.in_front(x), places.arrays)
     return copying.contiguous(places.moved(result, back=True)) if places.before else result
+
+
+def _index_along(x: Array, dim: int, index: Array) -> Array:
+    few = picking.select(x, dim, index, from_end=True)
+    if few is not None:
+        return few
+    if not x.size:
+        return _index(x, _alone(index, dim))
+    places = in_range(copying.flat(index), x.shape[dim], 0)
+    shape = x.shape[:dim] + index.shape + x.shape[dim + 1 :]
+    return kernels.index_select(x, dim, places).reshape(shape)
+
+
+def _alone(index: Any, dim: int) -> list[Any]:
+    """Indices of which only that of one dimension says something."""
+    return [None] * dim + [index]
 
 
 def _put(x: Array, indices: Sequence[Any], values: Array, accumulate: bool = False) -> None:
@@ -344,7 +380,16 @@ def _without(g: Tensor, indices: Any, accumulate: bool) -> Tensor:
     return index_put.function(g, indices, g.new_zeros(()))
 
 
+def _added_along(g: Tensor, x_shape: Sequence[int], dim: int, index: Tensor) -> Tensor:
+    """Zeros of a shape with g added at an index of one dimension."""
+    zeros = g.new_zeros(x_shape)
+    if mode.recording or not picking.add(zeros._array, dim, index._array, g._array):
+        index_put.inplace(zeros, _alone(index, dim), g, True)
+    return zeros
+
+
 _index_row = op(_index, node="IndexBackward0", x=_spread_back)
+_index_along_row = op(_index_along, node="IndexBackward0", x=_added_along)
 index_put = Update(
     _put,
     {
@@ -392,8 +437,12 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         if index.__class__ is slice:
             part = _trimmed(index, shape[0])
             return apply(slice_, (self, 0, part.start, part.stop, part.step or 1))
-        if isinstance(index, Tensor) and index._array.ndim and index.dtype.name == "int64":
-            return apply(_index_row, (self, [index]))
+        dim = _only_index(index, len(shape))
+        if dim >= 0:
+            item = index[dim] if index.__class__ is tuple else index
+            return _index_along_row.function(self, dim, item)
+        if isinstance(index, Tensor) and index.dtype is _BOOL and index._array.shape == shape:
+            return _index_row.function(self, [index])
     _refuse_scalar(self, index)
     key, indices = parsed(self, index)
     result = _viewed(self, key)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import copying, index, matmul, memory, reduce, sort
+from numtorch_kernels import copying, index, matmul, memory, picking, reduce, sort
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.linear import LinearCalls
 from numtorch_kernels.deferral import settled
@@ -171,6 +171,9 @@ def _embedding_forward(
 ) -> Array:
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
+    few = picking.select(weight, 0, indices)
+    if few is not None:
+        return few
     if _kind(indices) not in ("Long", "Int"):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "

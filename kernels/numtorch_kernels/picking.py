@@ -1,0 +1,244 @@
+"""Indexing where little is moved: one call of compiled code, which checks the indices as well.
+
+It is for arrays without gaps and int64 indices. Where there is anything else, an index out of range
+among it, functions do nothing and say so; :mod:`.index` has what does all. Axes are not negative.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from . import objects
+from .build import REGION, MachineCode, with_globals
+from .copying import PAYLOADS, contiguous
+from .deferral import nobody_defers
+from .intrinsics import helper, int64_at, offset, pointer_reader, uint8_at
+from .objects import (
+    ALIGNED,
+    CONTIGUOUS,
+    DATA,
+    DESCRIPTION,
+    FLAGS,
+    KIND_MASK,
+    KIND_WORD,
+    NDIM,
+    OBJECT_HEAD,
+    SHAPE,
+    TUPLE_HEAD,
+    WRITEABLE,
+)
+
+Array = np.ndarray[Any, Any]
+Dtype = np.dtype[Any]
+
+FEW = 4096  # elements of a result; more are worth several threads, or loops of vectors
+_INT64, _BOOL = objects.kind_of(np.dtype(np.int64)), objects.kind_of(np.dtype(np.bool_))
+_DONE, _UNUSUAL = 0, -1
+
+
+@helper
+def elements_at(address):
+    """Stands for an address read as a pointer to elements."""
+    raise NotImplementedError
+
+
+@helper
+def array_in(arrays, k):
+    """The words of an array in a tuple."""
+    return offset(int64_at(int64_at(arrays + TUPLE_HEAD)[k]), OBJECT_HEAD // 8)
+
+
+@helper
+def is_plain(array):
+    """Whether an array has no gaps."""
+    return array[FLAGS] & (CONTIGUOUS | ALIGNED) == CONTIGUOUS | ALIGNED
+
+
+@helper
+def kind_of(array):
+    """What is found in the object of an array's dtype."""
+    return int64_at(array[DESCRIPTION] + OBJECT_HEAD)[KIND_WORD] & KIND_MASK
+
+
+@helper
+def rank_of(array):
+    """The number of dimensions."""
+    return array[NDIM] & 0xFFFFFFFF
+
+
+@helper
+def size_between(array, first, last):
+    """The product of the sizes of dimensions."""
+    sizes, size = int64_at(array[SHAPE]), 1
+    for k in range(first, last):
+        size *= sizes[k]
+    return size
+
+
+@helper
+def are_indices(index, count, low, high):
+    """Whether an array are indices of which none is out of range."""
+    if not is_plain(index) or kind_of(index) != _INT64:
+        return False
+    places, bad = int64_at(index[DATA]), 0
+    for i in range(count):
+        bad |= (places[i] < low) | (places[i] >= high)
+    return bad == 0
+
+
+@helper
+def are_apart(one, other, one_size, other_size):
+    """Whether arrays of so many bytes share no memory."""
+    return one[DATA] + one_size <= other[DATA] or other[DATA] + other_size <= one[DATA]
+
+
+def select_few(axis: int, from_end: int, arrays: int) -> int:
+    """Copies the parts of x along an axis at indices, which may count from the end, to out."""
+    x, index, out = array_in(arrays, 0), array_in(arrays, 1), array_in(arrays, 2)
+    rank, m = rank_of(x), size_between(index, 0, rank_of(index))
+    n = int64_at(x[SHAPE])[axis]
+    if not is_plain(x) or not are_indices(index, m, -n * from_end, n):
+        return _UNUSUAL
+    before, after = size_between(x, 0, axis), size_between(x, axis + 1, rank)
+    places = int64_at(index[DATA])
+    for row in range(before):
+        for i in range(m):
+            place = places[i] + n * (places[i] < 0)
+            source = offset(elements_at(x[DATA]), (row * n + place) * after)
+            target = offset(elements_at(out[DATA]), (row * m + i) * after)
+            for k in range(after):
+                target[k] = source[k]
+    return _DONE
+
+
+def gather_few(axis: int, _: int, arrays: int) -> int:
+    """Copies x[..., index[..., i, ...], ...] to out; but for the axis, all have one shape."""
+    x, index, out = array_in(arrays, 0), array_in(arrays, 1), array_in(arrays, 2)
+    rank = rank_of(x)
+    if not is_plain(x) or rank_of(index) != rank or axis >= rank:
+        return _UNUSUAL
+    sizes, wanted = int64_at(x[SHAPE]), int64_at(index[SHAPE])
+    for k in range(rank):
+        if sizes[k] != wanted[k] and k != axis:
+            return _UNUSUAL
+    n, m = sizes[axis], wanted[axis]
+    if not are_indices(index, size_between(index, 0, rank), 0, n):
+        return _UNUSUAL
+    before, after = size_between(x, 0, axis), size_between(x, axis + 1, rank)
+    places, source, target = int64_at(index[DATA]), elements_at(x[DATA]), elements_at(out[DATA])
+    for row in range(before):
+        for i in range(m):
+            for k in range(after):
+                at = (row * m + i) * after + k
+                target[at] = source[(row * n + places[at]) * after + k]
+    return _DONE
+
+
+def add_few(axis: int, item: int, arrays: int) -> int:
+    """Adds the parts of value along an axis to those of out at indices, in their order."""
+    value, index, out = array_in(arrays, 0), array_in(arrays, 1), array_in(arrays, 2)
+    rank, m = rank_of(out), size_between(index, 0, rank_of(index))
+    n = int64_at(out[SHAPE])[axis]
+    before, after = size_between(out, 0, axis), size_between(out, axis + 1, rank)
+    size, given = before * n * after, size_between(value, 0, rank_of(value))
+    if (
+        not (is_plain(value) and is_plain(out) and are_indices(index, m, 0, n))
+        or kind_of(value) != kind_of(out)
+        or given != before * m * after
+        or (out[FLAGS] & WRITEABLE) == 0
+        or not are_apart(out, value, size * item, given * item)
+        or not are_apart(out, index, size * item, m * 8)
+    ):
+        return _UNUSUAL
+    places = int64_at(index[DATA])
+    for row in range(before):
+        for i in range(m):
+            source = offset(elements_at(value[DATA]), (row * m + i) * after)
+            target = offset(elements_at(out[DATA]), (row * n + places[i]) * after)
+            for k in range(after):
+                target[k] += source[k]
+    return _DONE
+
+
+def masked_few(_: int, __: int, arrays: int) -> int:
+    """Copies the elements of x where the mask, of its shape, is set to out; says how many."""
+    x, mask, out = array_in(arrays, 0), array_in(arrays, 1), array_in(arrays, 2)
+    if not (is_plain(x) and is_plain(mask) and kind_of(mask) == _BOOL):
+        return _UNUSUAL
+    source, target, chosen = elements_at(x[DATA]), elements_at(out[DATA]), uint8_at(mask[DATA])
+    count = 0
+    for i in range(size_between(x, 0, rank_of(x))):
+        if chosen[i]:
+            target[count] = source[i]
+            count += 1
+    return count
+
+
+def _unusual(*_: Any) -> int:
+    return _UNUSUAL
+
+
+@cache
+def _entry(function: Callable[..., int], kind: str) -> Any:
+    """The compiled function for elements of a kind, to be called with two numbers and a tuple."""
+    if not objects.are_as_expected():
+        return _unusual
+    bound = with_globals(function, {"elements_at": pointer_reader(np.dtype(kind))})
+    word = ctypes.c_int64
+    address = MachineCode(bound, REGION, result=types.intp).address
+    return ctypes.PYFUNCTYPE(word, word, word, ctypes.py_object)(address)
+
+
+_MOVED = {size: dtype.char for size, dtype in PAYLOADS.items()}
+
+
+def select(x: Array, axis: int, index: Array, from_end: bool = False) -> Array | None:
+    """X with the elements at indices, of any shape, in place of an axis.
+
+    ``from_end`` says that negative indices count from the end.
+    """
+    shape = x.shape
+    if not nobody_defers() or axis.__class__ is not int or x.size * index.size > FEW * shape[axis]:
+        return None
+    out = np.empty(shape[:axis] + index.shape + shape[axis + 1 :], x.dtype)
+    enter = _entry(select_few, _MOVED[x.itemsize])
+    return None if enter(axis, from_end, (x, index, out)) else out
+
+
+def gather(x: Array, axis: int, index: Array) -> Array | None:
+    """x[..., index[..., i, ...], ...], of index's shape."""
+    if not nobody_defers() or index.size > FEW or axis.__class__ is not int:
+        return None
+    out = np.empty(index.shape, x.dtype)
+    enter = _entry(gather_few, _MOVED[x.itemsize])
+    return None if enter(axis, 0, (x, index, out)) else out
+
+
+def add(out: Array, axis: int, index: Array, value: Array) -> bool:
+    """Adds the parts of value along an axis to those of out at indices; says whether it did."""
+    if (
+        not nobody_defers()
+        or axis.__class__ is not int
+        or value.size > FEW
+        or out.dtype.char == "?"
+    ):
+        return False
+    if not value.flags.c_contiguous:
+        value = contiguous(value)
+    enter = _entry(add_few, out.dtype.char)
+    return not enter(axis, out.itemsize, (value, index, out))
+
+
+def masked(x: Array, mask: Array) -> Array | None:
+    """The elements of x where a mask is set, in C order."""
+    if not nobody_defers() or x.size > FEW or x.shape != mask.shape:
+        return None
+    out = np.empty(x.size, x.dtype)
+    count = _entry(masked_few, _MOVED[x.itemsize])(0, 0, (x, mask, out))
+    return None if count < 0 else out[:count].copy()

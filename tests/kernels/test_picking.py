@@ -1,0 +1,97 @@
+"""Indexing where little is moved: what the loops give, or nothing at all."""
+
+import numpy as np
+import pytest
+
+from numtorch_kernels import index, picking
+
+DTYPES = ["float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"]
+CASES = [((5,), 0), ((4, 6), 0), ((4, 6), 1), ((3, 4, 5), 0), ((3, 4, 5), 1), ((3, 4, 5), 2)]
+
+
+def values(shape, dtype):
+    if dtype == "bool":
+        return np.random.rand(*shape) > 0.5
+    return (np.random.randn(*shape) * 20).astype(dtype)
+
+
+def same(ours, theirs):
+    assert ours is not None
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "axis"), CASES)
+def test_reading_gives_what_loops_give(dtype, shape, axis):
+    x, n = values(shape, dtype), shape[axis]
+    places = np.random.randint(0, n, (2, 7))
+    found = index.index_select(x, axis, places.reshape(-1))
+    found = found.reshape((*shape[:axis], 2, 7, *shape[axis + 1 :]))
+    same(picking.select(x, axis, places), found)
+    same(picking.select(x, axis, places - n, from_end=True), found)
+    along = np.random.randint(0, n, (*shape[:axis], 7, *shape[axis + 1 :]))
+    same(picking.gather(x, axis, along), index.gather(x, axis, along))
+    mask = np.random.rand(*shape) > 0.5
+    same(picking.masked(x, mask), x[mask])
+    assert picking.masked(x, mask).base is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "axis"), CASES)
+def test_adding_gives_what_loops_give(dtype, shape, axis):
+    places = np.random.randint(0, shape[axis], 9)
+    value = values((*shape[:axis], 9, *shape[axis + 1 :]), dtype)
+    start = values(shape, dtype)
+    expected = np.asfortranarray(start)  # which is for the loops
+    if start.flags.f_contiguous:
+        expected = np.repeat(start, 2, -1)[..., ::2]
+    index.index_add(expected, axis, places, value)
+    for each in (value, np.asfortranarray(value)):
+        out = start.copy()
+        assert picking.add(out, axis, places, each) == (dtype != "bool")
+        if dtype != "bool":
+            same(out, expected)
+
+
+def test_the_unusual_is_left_alone():
+    x, places = values((4, 6), "float32"), np.array([0, 3])
+    pairs = np.zeros((4, 2), np.int64)
+    for strange in (x.T, x[:, ::2]):
+        assert picking.select(strange, 0, places[:1]) is None
+        assert picking.gather(strange, 1, pairs) is None
+        assert picking.masked(strange, strange > 0) is None
+    for indices in (places + 1, places - 1, places.astype(np.int32), places[::-1], places > 1):
+        assert picking.select(x, 0, indices) is None
+    assert picking.select(x, 0, places - 5, from_end=True) is None
+    assert picking.select(x, np.int64(0), places) is None
+    for indices in (pairs[:3], pairs[0], pairs + 6, pairs - 1, pairs.astype(np.int32)):
+        assert picking.gather(x, 1, indices) is None
+    assert picking.gather(np.zeros(()), 0, np.zeros((), np.int64)) is None
+    assert picking.masked(x, x[0] > 0) is None
+    assert picking.masked(x, (x > 0).astype(np.uint8)) is None
+    many = np.zeros(picking.FEW + 1, np.int64)
+    assert picking.select(x, 0, many) is None
+    assert picking.gather(many, 0, many) is None
+    assert picking.masked(many, many == 0) is None
+
+
+def test_adding_refuses_before_it_writes():
+    out, places, value = np.ones((4, 6)), np.array([0, 3]), np.ones((2, 6))
+    read_only = out.copy()
+    read_only.flags.writeable = False
+    refused = [
+        (out, places + 1, value),
+        (out, places - 1, value),
+        (out, places, value[:1]),
+        (out, places, value.astype(np.float32)),
+        (out, places, out[:2]),
+        (out.T, np.array([0, 5]), value.T),
+        (read_only, places, value),
+    ]
+    for target, indices, given in refused:
+        assert not picking.add(target, 0, indices, given)
+    counts = np.array([0, 1, 1])
+    assert not picking.add(counts, 0, counts, np.ones(3, np.int64))
+    np.testing.assert_array_equal(out, 1)
+    np.testing.assert_array_equal(counts, [0, 1, 1])
