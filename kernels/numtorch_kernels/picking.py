@@ -18,7 +18,7 @@ from . import objects
 from .build import REGION, MachineCode, with_globals
 from .copying import PAYLOADS, contiguous
 from .deferral import nobody_defers
-from .intrinsics import helper, int64_at, offset, pointer_reader, uint8_at
+from .intrinsics import helper, int64_at, offset, pointer_reader, uint8_at, zero
 from .objects import (
     ALIGNED,
     CONTIGUOUS,
@@ -180,6 +180,49 @@ def masked_few(_: int, __: int, arrays: int) -> int:
     return count
 
 
+def fill_few(_: int, __: int, arrays: int) -> int:
+    """Copies x to out, but a value where the mask, of its shape, is set."""
+    x, mask = array_in(arrays, 0), array_in(arrays, 1)
+    value, out = array_in(arrays, 2), array_in(arrays, 3)
+    if not (is_plain(x) and is_plain(mask) and kind_of(mask) == _BOOL):
+        return _UNUSUAL
+    source, target, chosen = elements_at(x[DATA]), elements_at(out[DATA]), uint8_at(mask[DATA])
+    number = elements_at(value[DATA])[0]
+    for i in range(size_between(x, 0, rank_of(x))):
+        target[i] = number if chosen[i] else source[i]
+    return _DONE
+
+
+def triangle_few(diagonal: int, upper: int, arrays: int) -> int:
+    """Copies to out what matrices have from a diagonal on, or up to it; the rest is 0."""
+    x, out = array_in(arrays, 0), array_in(arrays, 1)
+    if not is_plain(x):
+        return _UNUSUAL
+    rank, sizes = rank_of(x), int64_at(x[SHAPE])
+    m, n = sizes[rank - 2], sizes[rank - 1]
+    for row in range(size_between(x, 0, rank - 1)):
+        source = offset(elements_at(x[DATA]), row * n)
+        target = offset(elements_at(out[DATA]), row * n)
+        edge = row % m + diagonal
+        for k in range(n):
+            is_kept = k >= edge if upper else k <= edge
+            target[k] = source[k] if is_kept else zero(target)
+    return _DONE
+
+
+def one_hot_few(classes: int, _: int, arrays: int) -> int:
+    """Writes rows of 0 with a 1 at each index."""
+    index, out = array_in(arrays, 0), array_in(arrays, 1)
+    m = size_between(index, 0, rank_of(index))
+    if not are_indices(index, m, 0, classes):
+        return _UNUSUAL
+    places, target = int64_at(index[DATA]), elements_at(out[DATA])
+    for i in range(m):
+        for k in range(classes):
+            target[i * classes + k] = places[i] == k
+    return _DONE
+
+
 def _unusual(*_: Any) -> int:
     return _UNUSUAL
 
@@ -242,3 +285,29 @@ def masked(x: Array, mask: Array) -> Array | None:
     out = np.empty(x.size, x.dtype)
     count = _entry(masked_few, _MOVED[x.itemsize])(0, 0, (x, mask, out))
     return None if count < 0 else out[:count].copy()
+
+
+def fill(x: Array, mask: Array, value: Array) -> Array | None:
+    """A copy of x with a 0-d array of its dtype where a mask is set."""
+    if not nobody_defers() or x.size > FEW or x.shape != mask.shape:
+        return None
+    out = np.empty(x.shape, x.dtype)
+    enter = _entry(fill_few, _MOVED[x.itemsize])
+    return None if enter(0, 0, (x, mask, value, out)) else out
+
+
+def triangle(x: Array, diagonal: int, upper: bool) -> Array | None:
+    """The triangles of the last two axes from a diagonal on, or up to it, among zeros."""
+    if not nobody_defers() or x.size > FEW or diagonal.__class__ is not int or abs(diagonal) > FEW:
+        return None
+    out = np.empty(x.shape, x.dtype)
+    enter = _entry(triangle_few, _MOVED[x.itemsize])
+    return None if enter(diagonal, upper, (x, out)) else out
+
+
+def one_hot(index: Array, classes: int) -> Array | None:
+    """int64[..., classes] that is 1 at each index and 0 elsewhere."""
+    if not nobody_defers() or classes.__class__ is not int or not 0 <= index.size * classes <= FEW:
+        return None
+    out = np.empty((*index.shape, classes), np.int64)
+    return None if _entry(one_hot_few, "l")(classes, 0, (index, out)) else out

@@ -277,6 +277,9 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     if input.dtype is not int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     classes = input._array
+    few = picking.one_hot(classes, num_classes)
+    if few is not None:
+        return wrap(few, int64)
     if not classes.size and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
     if not classes.size:

@@ -10,7 +10,7 @@ import numpy as np
 
 from numtorch_kernels import copying
 from numtorch_kernels import index as kernels
-from numtorch_kernels.calls.callables import SWAPPED
+from numtorch_kernels.calls.callables import SWAPPED, Calls
 
 from ..dtype import ALIASES, type_name
 from ..size import Size
@@ -30,7 +30,7 @@ _INT64 = np.dtype(np.int64)
 # ---------------------------------------------------------------------- masks
 
 
-def _fill_mask(x: Array, mask: Array, value: Any, out: Array | None) -> Array:
+def _fill_mask(x: Array, mask: Array, value: Any, out: Array | None = None) -> Array:
     if mask.dtype != np.bool_:
         raise RuntimeError(
             "masked_fill_ only supports boolean masks, but got mask with dtype "
@@ -42,7 +42,7 @@ def _fill_mask(x: Array, mask: Array, value: Any, out: Array | None) -> Array:
             f"masked_fill(): argument 'value' (position 2) must be Number, "
             f"not {type_name(type(value))}"
         )
-    shape = broadcast_shape([mask.shape, x.shape])
+    shape = x.shape if mask.shape == x.shape else broadcast_shape([mask.shape, x.shape])
     if out is not None and shape != out.shape:
         raise RuntimeError(
             f"output with shape {list(out.shape)} doesn't match the broadcast shape {list(shape)}"
@@ -63,7 +63,11 @@ class MaskedFill(Update):
         """The filled copy."""
         x, mask, value = arguments
         value = value._array if isinstance(value, Tensor) else value
-        return _fill_mask(x._array, mask._array, value, None)
+        return _fill_mask(x._array, mask._array, value)
+
+    def make_calls(self) -> Calls:
+        """What answers calls that fill a copy."""
+        return self.forward_calls(forward=_fill_mask)
 
 
 masked_fill = MaskedFill(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import copying, index, memory
+from numtorch_kernels import copying, index, memory, picking
 from numtorch_kernels.calls.callables import FLAT, WIDER
 
 from ..autograd.inplace import alias, check_inplace
@@ -465,12 +465,13 @@ def _checked_repeats(repeats: Tensor) -> Array:
 
 
 def _triangle(name: str) -> Callable[..., Array]:
-    part = getattr(copying, name)
+    part, is_upper = getattr(copying, name), name == "triu"
 
     def forward(x: Array, diagonal: int = 0) -> Array:
         if x.ndim < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-        return part(x, diagonal)
+        few = picking.triangle(x, diagonal, is_upper)
+        return part(x, diagonal) if few is None else few
 
     return forward
 
@@ -488,12 +489,13 @@ def _diag_embed(x: Array, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Ar
         shape.insert(axis, size)
     out = memory.empty(tuple(shape), x.dtype)
     copying.copy_into(out, np.zeros((), x.dtype))
-    copying.copy_into(_diagonal_of(out, offset, first, second), x)
+    copying.copy_into(diagonal._forward(out, offset, first, second), x)
     return out
 
 
-def _diagonal_of(x: Array, offset: int, first: int, second: int) -> Array:
-    return diagonal._forward(x, offset, first, second)
+def _copy_diagonal(x: Array, offset: int) -> Array:
+    within = min(max(offset, -x.shape[0]), x.shape[1])  # NumPy takes a C int
+    return copying.contiguous(x.diagonal(within))
 
 
 def diag(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tensor:
@@ -519,11 +521,7 @@ repeat = op(_repeat, x=_summed_repeats)
 tril = op(_triangle("tril"), x=lambda g, diagonal: g.tril(diagonal))
 triu = op(_triangle("triu"), x=lambda g, diagonal: g.triu(diagonal))
 diag_embed = op(_diag_embed, x=lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2))
-_diagonal_copy = op(
-    lambda x, offset: copying.contiguous(_diagonal_of(x, offset, 0, 1)),
-    node="DiagonalBackward0_copy",
-    x=_on_diagonal,
-)
+_diagonal_copy = op(_copy_diagonal, node="DiagonalBackward0_copy", x=_on_diagonal)
 
 
 # ---------------------------------------------------------------------- changes of shape in place

@@ -130,11 +130,15 @@ class Op:
             return None
         return self.forward_calls()
 
-    def forward_calls(self, kind: Callable[..., ForwardCalls] = ForwardCalls) -> ForwardCalls:
-        """What answers calls by calling the forward."""
+    def forward_calls(
+        self,
+        kind: Callable[..., ForwardCalls] = ForwardCalls,
+        forward: Callable[..., Any] | None = None,
+    ) -> ForwardCalls:
+        """What answers calls by calling the forward, or another function of its arguments."""
         first = self.parameters.positional
         return kind(
-            self._forward,
+            forward or self._forward,
             least=sum(default is EMPTY for default in self.defaults[:first]),
             most=None if self.parameters.gathers else first,
             sizes_from=first if self.parameters.gathers else None,

@@ -38,6 +38,19 @@ def test_reading_gives_what_loops_give(dtype, shape, axis):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5,), (4, 6), (6, 4), (3, 4, 5)])
+def test_writing_gives_what_loops_give(dtype, shape):
+    x, number = values(shape, dtype), np.ones((), dtype)
+    mask = np.random.rand(*shape) > 0.5
+    same(picking.fill(x, mask, number), np.where(mask, number, x))
+    for diagonal in range(-7, 8) if x.ndim > 1 else ():
+        same(picking.triangle(x, diagonal, False), np.tril(x, diagonal))
+        same(picking.triangle(x, diagonal, True), np.triu(x, diagonal))
+    places = np.random.randint(0, 9, shape)
+    same(picking.one_hot(places, 9), np.eye(9, dtype=np.int64)[places])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "axis"), CASES)
 def test_adding_gives_what_loops_give(dtype, shape, axis):
     places = np.random.randint(0, shape[axis], 9)
@@ -57,7 +70,10 @@ def test_adding_gives_what_loops_give(dtype, shape, axis):
 def test_the_unusual_is_left_alone():
     x, places = values((4, 6), "float32"), np.array([0, 3])
     pairs = np.zeros((4, 2), np.int64)
+    one = np.ones((), np.float32)
     for strange in (x.T, x[:, ::2]):
+        assert picking.fill(strange, strange > 0, one) is None
+        assert picking.triangle(strange, 0, True) is None
         assert picking.select(strange, 0, places[:1]) is None
         assert picking.gather(strange, 1, pairs) is None
         assert picking.masked(strange, strange > 0) is None
@@ -70,10 +86,15 @@ def test_the_unusual_is_left_alone():
     assert picking.gather(np.zeros(()), 0, np.zeros((), np.int64)) is None
     assert picking.masked(x, x[0] > 0) is None
     assert picking.masked(x, (x > 0).astype(np.uint8)) is None
+    assert picking.fill(x, x[0] > 0, one) is None
+    assert picking.triangle(x, 1 << 64, True) is None
+    for classes in (3, 0, -1, True, picking.FEW):
+        assert picking.one_hot(places, classes) is None
     many = np.zeros(picking.FEW + 1, np.int64)
     assert picking.select(x, 0, many) is None
     assert picking.gather(many, 0, many) is None
     assert picking.masked(many, many == 0) is None
+    assert picking.fill(many, many == 0, many[0]) is None
 
 
 def test_adding_refuses_before_it_writes():
