@@ -325,6 +325,13 @@ def _weights(weight: Array | None, x: Array) -> Array:
     return np.ones(x.shape[-1:], x.dtype) if weight is None else aligned(weight)
 
 
+@cache
+def cross_entropy_loop(dtype: Dtype) -> Loop:
+    """The loop of :func:`cross_entropy` for logits of a dtype."""
+    kinds = (dtype, INT64, dtype, INT64, dtype, dtype, dtype)
+    return bound(cross_entropy_rows, "(n),(),(n),()->(),(),()", kinds, **_FUNCTIONS[dtype])
+
+
 def cross_entropy(
     x: Array, target: Array, weight: Array | None = None, ignore_index: int = -100
 ) -> tuple[Array, Array, Array]:
@@ -334,8 +341,7 @@ def cross_entropy(
     ``ignore_index`` have loss and w 0; rows whose target is no class have NaN.
     """
     loss, lse, share = (memory.empty(target.shape, x.dtype) for _ in range(3))
-    kinds = (x.dtype, INT64, x.dtype, INT64, x.dtype, x.dtype, x.dtype)
-    loop = bound(cross_entropy_rows, "(n),(),(n),()->(),(),()", kinds, **_FUNCTIONS[x.dtype])
+    loop = cross_entropy_loop(x.dtype)
     ignored = np.array(ignore_index, INT64)
     drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, lse, share, unit=1)
     return loss, lse, share
@@ -353,13 +359,18 @@ def cross_entropy_backward(x: Array, target: Array, lse: Array, scale: Array) ->
     return out
 
 
+@cache
+def nll_loop(dtype: Dtype) -> Loop:
+    """The loop of :func:`nll` for log-probabilities of a dtype."""
+    return bound(nll_rows, "(n),(),(n),()->(),()", (dtype, INT64, dtype, INT64, dtype, dtype))
+
+
 def nll(
     x: Array, target: Array, weight: Array | None = None, ignore_index: int = -100
 ) -> tuple[Array, Array]:
     """-w x[target] and w = weight[target] of log-probabilities x (..., C); see cross_entropy."""
     loss, share = (memory.empty(target.shape, x.dtype) for _ in range(2))
-    kinds = (x.dtype, INT64, x.dtype, INT64, x.dtype, x.dtype)
-    loop = bound(nll_rows, "(n),(),(n),()->(),()", kinds)
+    loop = nll_loop(x.dtype)
     ignored = np.array(ignore_index, INT64)
     drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, share, unit=1)
     return loss, share

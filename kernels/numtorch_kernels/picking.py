@@ -38,7 +38,7 @@ Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 
 FEW = 4096  # elements of a result; more are worth several threads, or loops of vectors
-_INT64, _BOOL = objects.kind_of(np.dtype(np.int64)), objects.kind_of(np.dtype(np.bool_))
+INT64, _BOOL = objects.kind_of(np.dtype(np.int64)), objects.kind_of(np.dtype(np.bool_))
 _DONE, _UNUSUAL = 0, -1
 
 
@@ -84,7 +84,7 @@ def size_between(array, first, last):
 @helper
 def are_indices(index, count, low, high):
     """Whether an array are indices of which none is out of range."""
-    if not is_plain(index) or kind_of(index) != _INT64:
+    if not is_plain(index) or kind_of(index) != INT64:
         return False
     places, bad = int64_at(index[DATA]), 0
     for i in range(count):
@@ -228,7 +228,7 @@ def _unusual(*_: Any) -> int:
 
 
 @cache
-def _entry(function: Callable[..., int], kind: str) -> Any:
+def entry(function: Callable[..., int], kind: str) -> Any:
     """The compiled function for elements of a kind, to be called with two numbers and a tuple."""
     if not objects.are_as_expected():
         return _unusual
@@ -250,7 +250,7 @@ def select(x: Array, axis: int, index: Array, from_end: bool = False) -> Array |
     if not nobody_defers() or axis.__class__ is not int or x.size * index.size > FEW * shape[axis]:
         return None
     out = np.empty(shape[:axis] + index.shape + shape[axis + 1 :], x.dtype)
-    enter = _entry(select_few, _MOVED[x.itemsize])
+    enter = entry(select_few, _MOVED[x.itemsize])
     return None if enter(axis, from_end, (x, index, out)) else out
 
 
@@ -259,7 +259,7 @@ def gather(x: Array, axis: int, index: Array) -> Array | None:
     if not nobody_defers() or index.size > FEW or axis.__class__ is not int:
         return None
     out = np.empty(index.shape, x.dtype)
-    enter = _entry(gather_few, _MOVED[x.itemsize])
+    enter = entry(gather_few, _MOVED[x.itemsize])
     return None if enter(axis, 0, (x, index, out)) else out
 
 
@@ -274,7 +274,7 @@ def add(out: Array, axis: int, index: Array, value: Array) -> bool:
         return False
     if not value.flags.c_contiguous:
         value = contiguous(value)
-    enter = _entry(add_few, out.dtype.char)
+    enter = entry(add_few, out.dtype.char)
     return not enter(axis, out.itemsize, (value, index, out))
 
 
@@ -283,7 +283,7 @@ def masked(x: Array, mask: Array) -> Array | None:
     if not nobody_defers() or x.size > FEW or x.shape != mask.shape:
         return None
     out = np.empty(x.size, x.dtype)
-    count = _entry(masked_few, _MOVED[x.itemsize])(0, 0, (x, mask, out))
+    count = entry(masked_few, _MOVED[x.itemsize])(0, 0, (x, mask, out))
     return None if count < 0 else out[:count].copy()
 
 
@@ -292,7 +292,7 @@ def fill(x: Array, mask: Array, value: Array) -> Array | None:
     if not nobody_defers() or x.size > FEW or x.shape != mask.shape:
         return None
     out = np.empty(x.shape, x.dtype)
-    enter = _entry(fill_few, _MOVED[x.itemsize])
+    enter = entry(fill_few, _MOVED[x.itemsize])
     return None if enter(0, 0, (x, mask, value, out)) else out
 
 
@@ -301,7 +301,7 @@ def triangle(x: Array, diagonal: int, upper: bool) -> Array | None:
     if not nobody_defers() or x.size > FEW or diagonal.__class__ is not int or abs(diagonal) > FEW:
         return None
     out = np.empty(x.shape, x.dtype)
-    enter = _entry(triangle_few, _MOVED[x.itemsize])
+    enter = entry(triangle_few, _MOVED[x.itemsize])
     return None if enter(diagonal, upper, (x, out)) else out
 
 
@@ -310,4 +310,4 @@ def one_hot(index: Array, classes: int) -> Array | None:
     if not nobody_defers() or classes.__class__ is not int or not 0 <= index.size * classes <= FEW:
         return None
     out = np.empty((*index.shape, classes), np.int64)
-    return None if _entry(one_hot_few, "l")(classes, 0, (index, out)) else out
+    return None if entry(one_hot_few, "l")(classes, 0, (index, out)) else out

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import Pointwise, copying, index, norm, reduce
+from numtorch_kernels import Pointwise, classlosses, copying, index, norm, reduce
 from numtorch_kernels import symbols as s
+from numtorch_kernels.build import Loop
 from numtorch_kernels.deferral import require
 
 from ..autograd.mode import mode
@@ -18,9 +19,10 @@ from .apply import scalar_type
 from .loss import reduced_by
 from .reduced import check_reduction, reduced
 from .signature import must_be_tensor
-from .table import Op, op, register_rows
+from .table import Op, first, op, register_rows
 
 Array = np.ndarray[Any, Any]
+Dtype = np.dtype[Any]
 
 
 # ---------------------------------------------------------------------- softmax
@@ -173,6 +175,7 @@ def _refuse_targets(target: Array, classes: int, ignore_index: int) -> None:
 
 def _class_losses(
     kernel: Callable[..., tuple[Array, ...]],
+    loop_for: Callable[[Dtype], Loop],
     x: Array,
     target: Array,
     weight: Array | None,
@@ -183,6 +186,10 @@ def _class_losses(
 
     Kernels give a target that is no class the weight NaN; so it shows in the sum.
     """
+    few = classlosses.reduced(loop_for, x, target, weight, reduction, ignore_index)
+    if few is not None:
+        loss, total, results = few
+        return loss, total, results[-1], *results[1:-1]
     check_reduction(reduction)
     _check_sizes(x, target, weight)
     target = _indices(target)
@@ -208,7 +215,7 @@ def _nll_forward(
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> tuple[Array, ...]:
-    return _class_losses(norm.nll, x, target, weight, reduction, ignore_index)
+    return _class_losses(norm.nll, norm.nll_loop, x, target, weight, reduction, ignore_index)
 
 
 def _cross_entropy_forward(
@@ -222,7 +229,9 @@ def _cross_entropy_forward(
         raise NotImplementedError(
             f"\"log_softmax_lastdim_kernel_impl\" not implemented for '{_kind(x)}'"
         )
-    return _class_losses(norm.cross_entropy, x, target, weight, reduction, ignore_index)
+    return _class_losses(
+        norm.cross_entropy, norm.cross_entropy_loop, x, target, weight, reduction, ignore_index
+    )
 
 
 def _shares(g: Any, total: Any, weights: Any, reduction: str) -> Any:
@@ -268,14 +277,14 @@ _nll_loss = op(
     _nll_forward,
     node=_nll_node,
     outputs=("loss", "total", "weights"),
-    pack=lambda results: results[0],
+    pack=first,
     x=_nll_x,
 )
 _cross_entropy = op(
     _cross_entropy_forward,
     node=_nll_node,
     outputs=("loss", "total", "weights", "lse"),
-    pack=lambda results: results[0],
+    pack=first,
     x=_cross_entropy_x,
 )
 
@@ -293,7 +302,7 @@ def nll_loss(
     nothing. Raises IndexError for a class out of range, and for sizes that do not fit ValueError or
     RuntimeError.
     """
-    return _nll_loss(input, target, weight, reduction, ignore_index)
+    return _nll_loss.function(input, target, weight, reduction, ignore_index)
 
 
 def cross_entropy(
@@ -314,7 +323,7 @@ def cross_entropy(
     check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
-    if input.shape == target.shape:
+    if input._array.shape == target._array.shape:
         if not target.is_floating_point():
             raise RuntimeError(
                 "Expected floating point type for target with class probabilities, "
@@ -325,7 +334,7 @@ def cross_entropy(
         logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
         return _of_probabilities(logarithms, target, weight, reduction, label_smoothing)
     if label_smoothing == 0:
-        return _cross_entropy(input, target, weight, reduction, ignore_index)
+        return _cross_entropy.function(input, target, weight, reduction, ignore_index)
     logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
     return _smoothed(logarithms, target, weight, reduction, ignore_index, label_smoothing)
 

@@ -14,7 +14,7 @@ from ..autograd.mode import mode
 from ..dtype import finfo, from_numpy_dtype, promote_types
 from ..tensor import Tensor, wrap_array
 from .apply import scalar_type
-from .table import op, register_rows
+from .table import first, op, register_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -123,7 +123,7 @@ layer_norm = op(
     _layer_norm_forward,
     node="NativeLayerNormBackward0",
     outputs=("y", "mean", "rstd"),
-    pack=lambda results: results[0],
+    pack=first,
     x=_layer_norm_x,
     weight_and_bias=_layer_norm_weight_and_bias,
 )

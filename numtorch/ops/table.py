@@ -30,7 +30,7 @@ from ..autograd.graph import Grads
 from ..autograd.mode import mode
 from ..size import Size
 from ..tensor import Tensor, wrap_array
-from .apply import OpNode, check_castable, finish, record, refuse_overlap, write
+from .apply import OpNode, any_needs_grad, check_castable, finish, record, refuse_overlap, write
 from .signature import EMPTY, Parameters, make_functions
 
 Array = np.ndarray[Any, Any]
@@ -186,6 +186,8 @@ class Op:
 
     def _finish(self, values: Any, *arguments: Any) -> Any:
         """The result of a call, given what the forward gave."""
+        if self.pack is first and not (mode.recording and any_needs_grad(arguments)):
+            return wrap_array(values[0])
         return finish(self, self._gathered(arguments), wrapped(values))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -293,6 +295,11 @@ class Op:
             found = rule(*[known[name] for name in needs])
             results[bit : bit + count] = [found] if count == 1 else found
         return _flat(results)
+
+
+def first(results: tuple[Tensor, ...]) -> Tensor:
+    """The only result that callers see, where the others are for gradients."""
+    return results[0]
 
 
 def wrapped(values: Any) -> Any:
