@@ -210,7 +210,7 @@ def _saved(
         return _of_each(value, _shape_of), None
     if source == "dtype":
         return _of_each(value, attrgetter("dtype")), None
-    if value.__class__ in _SEQUENCES and any(isinstance(each, Tensor) for each in value):
+    if _has_tensors(value):
         kept = tuple(value)
         return kept, tuple(x._version if isinstance(x, Tensor) else None for x in kept)
     return value, None
@@ -218,9 +218,16 @@ def _saved(
 
 def _of_each(value: Any, what: Callable[[Any], Any]) -> Any:
     """Something of a value, or of each tensor in a list."""
-    if value.__class__ in _SEQUENCES and any(isinstance(each, Tensor) for each in value):
-        return [what(each) for each in value]
-    return what(value)
+    return [what(each) for each in value] if _has_tensors(value) else what(value)
+
+
+def _has_tensors(value: Any) -> bool:
+    """Whether a value is a list or tuple with tensors in it."""
+    if value.__class__ in _SEQUENCES:
+        for each in value:
+            if isinstance(each, Tensor):
+                return True
+    return False
 
 
 def _shape_of(value: Any) -> Size:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import copying, memory
+from numtorch_kernels import copying, memory, picking
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.joining import JoiningCalls
 
+from ..autograd.mode import mode
 from ..dtype import type_name
 from ..size import Size
-from ..tensor import Tensor, normalized_dim, wrap_array
+from ..tensor import Tensor, normalized_dim, wrap, wrap_array
 from .elementwise import operands_dtype
 from .signature import spread
 from .table import Op, register_rows
@@ -213,16 +214,13 @@ def _check_cat(tensors: Any, dim: int = 0) -> None:
 
 
 def _cat(tensors: list[Array], dim: int = 0) -> Array:
-    first = tensors[0]
-    total = 0
+    shape, kind = tensors[0].shape, tensors[0].dtype
     for x in tensors:
-        if x.ndim != 1 or x.dtype != first.dtype:
+        if x.dtype != kind or (x.shape != shape and not x.ndim == len(shape) == 1):
             break
-        total += x.size
     else:
-        if dim != 0:
-            normalized_dim(dim, 1)
-        return copying.cat(tensors, 0, memory.empty((total,), first.dtype))
+        if shape:
+            return _joined(tensors, normalized_dim(dim, len(shape)), kind)
     for place, x in enumerate(tensors):
         if not x.ndim:
             raise RuntimeError(
@@ -243,9 +241,14 @@ def _cat(tensors: list[Array], dim: int = 0) -> Array:
                 f"{first.shape[at]} but got size {x.shape[at]} for tensor number {place} in the "
                 "list."
             )
-    arrays = [x for _, x in parts]
-    length = sum(x.shape[axis] for x in arrays)
-    out = memory.empty((*first.shape[:axis], length, *first.shape[axis + 1 :]), _common(tensors))
+    return _joined([x for _, x in parts], axis, _common(tensors))
+
+
+def _joined(arrays: Sequence[Array], axis: int, kind: np.dtype[Any]) -> Array:
+    """Arrays of one shape, but for an axis, one after another."""
+    shape = arrays[0].shape
+    length = sum([x.shape[axis] for x in arrays])
+    out = memory.empty((*shape[:axis], length, *shape[axis + 1 :]), kind)
     return copying.cat(arrays, axis, out)
 
 
@@ -267,9 +270,23 @@ def _cut(
         if shape == (0,):
             grads.append(g.new_zeros(shape))
             continue
-        grads.append(g.narrow(axis, start, shape[axis]).to(kind))
+        part = _part(g, axis, start, shape[axis])
+        grads.append(part if part.dtype is kind else part.to(kind))
         start += shape[axis]
     return grads
+
+
+def _part(g: Tensor, axis: int, start: int, length: int) -> Tensor:
+    """A part of a gradient: a view, or where that is one number throughout, a small copy.
+
+    Gradients are added to copies in their own memory.
+    """
+    if mode.recording:
+        return g.narrow(axis, start, length)
+    part = g._array[(*(slice(None),) * axis, slice(start, start + length))]
+    if part.size <= picking.FEW and not any(part.strides):
+        part = copying.contiguous(part)
+    return wrap(part, g.dtype)
 
 
 def _check_stack(tensors: Any, dim: int = 0) -> None:

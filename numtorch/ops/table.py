@@ -172,6 +172,8 @@ class Op:
         if not mode.recording:
             return
         node = record(self, arguments, (result,))
+        if not place:
+            return
         saves = [
             Save(source, position, self.defaults[position] if position >= 0 else None)
             for source, position in node.recipe.saves
@@ -180,7 +182,7 @@ class Op:
         simple = all(x.__class__ not in (list, tuple) for x in arguments[:given]) and all(
             save.source in SOURCES and save.position < given for save in saves
         )
-        if place and simple and (self.only_node or self.kinds_say_all):
+        if simple and (self.only_node or self.kinds_say_all):
             links = result.dtype.category == 2
             write_recipe(place, type(node), node.recipe, links, self.differentiable, saves)
 
