@@ -6,7 +6,6 @@ in int64, floats in their own dtype.
 
 from __future__ import annotations
 
-import builtins
 import math
 from typing import Any
 
@@ -18,7 +17,8 @@ from numba.extending import intrinsic, overload
 from . import scalar
 from .bits import fabs, select, sqrt
 from .intrinsics import helper, highest, lowest, one, zero
-from .reduction import Axes, Reduction, add
+from .reduction import Axes, Reduction, add, count
+from .spread import Spread
 
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
@@ -186,8 +186,6 @@ ANY = Reduction(either, zero, nonzero)
 ALL = Reduction(both, one, nonzero)
 COUNT_NONZERO = Reduction(add, zero, nonzero)
 MEAN = Reduction(add, zero, finish=over_scale)
-VAR = Reduction(add, zero, square_deviation, over_scale)
-STD = Reduction(add, zero, square_deviation, root_over_scale)
 LOGSUMEXP = Reduction(add, zero, shifted_exp, shifted_log)
 NORM = Reduction(add, zero, magnitude_power, power_of_scale)
 NORMS = {
@@ -198,14 +196,13 @@ NORMS = {
     -math.inf: Reduction(minimum, highest, magnitude),
 }
 
+var = Spread(MEAN, Reduction(add, zero, square_deviation, over_scale))
+std = Spread(MEAN, Reduction(add, zero, square_deviation, root_over_scale))
+var_mean, std_mean = var.and_mean, std.and_mean
+
 _INTEGERS = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.bool_)
 WIDE: dict[Dtype, Dtype] = {np.dtype(kind): INT64 for kind in _INTEGERS}  # what sums are kept in
 WIDE |= {np.dtype(kind): np.dtype(kind) for kind in (np.float32, np.float64)}
-
-
-def _count(x: Array, axes: Axes) -> int:
-    """How many elements of x each result comes from."""
-    return math.prod(x.shape[axis] for axis in axes)
 
 
 def sum(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
@@ -221,42 +218,7 @@ def prod(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = Non
 def mean(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The mean in a floating dtype, by default x's; NaN of no elements."""
     dtype = dtype or x.dtype
-    return MEAN(x, axes, keepdims, dtype, scale=np.array(_count(x, axes), dtype))
-
-
-def _spread(
-    operation: Reduction, x: Array, axes: Axes, correction: float, keepdims: bool, centre: Array
-) -> Array:
-    freedom = builtins.max(_count(x, axes) - correction, 0)
-    return operation(x, axes, keepdims, x.dtype, centre, np.array(freedom, x.dtype))
-
-
-def var(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> Array:
-    """The sum of squared deviations from the mean, over the number of elements less correction."""
-    return _spread(VAR, x, axes, correction, keepdims, mean(x, axes))
-
-
-def std(x: Array, axes: Axes, correction: float = 1, keepdims: bool = False) -> Array:
-    """The root of :func:`var`."""
-    return _spread(STD, x, axes, correction, keepdims, mean(x, axes))
-
-
-def var_mean(
-    x: Array, axes: Axes, correction: float = 1, keepdims: bool = False
-) -> tuple[Array, Array]:
-    """:func:`var` and :func:`mean`."""
-    centre = mean(x, axes)
-    spread = _spread(VAR, x, axes, correction, keepdims, centre)
-    return spread, centre.reshape(spread.shape)
-
-
-def std_mean(
-    x: Array, axes: Axes, correction: float = 1, keepdims: bool = False
-) -> tuple[Array, Array]:
-    """:func:`std` and :func:`mean`."""
-    centre = mean(x, axes)
-    spread = _spread(STD, x, axes, correction, keepdims, centre)
-    return spread, centre.reshape(spread.shape)
+    return MEAN(x, axes, keepdims, dtype, scale=np.array(count(x, axes), dtype))
 
 
 def amax(x: Array, axes: Axes, keepdims: bool = False) -> Array:

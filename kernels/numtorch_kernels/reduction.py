@@ -18,7 +18,7 @@ import numpy as np
 from . import memory
 from .build import Loop, gufunc
 from .costs import SHARED
-from .drive import GRAIN, drive
+from .drive import drive
 from .intrinsics import BLOCK, Helper, block_of, buffer, cast, helper, levels, offset, zero
 from .layout import aligned
 
@@ -177,6 +177,8 @@ def last_axis(x: Array, axis: int) -> Array:
     """The array with an axis moved behind the others."""
     if axis == x.ndim - 1:
         return x
+    if x.ndim == 2:
+        return x.T
     order = [*range(x.ndim)]
     order.append(order.pop(axis))
     return x.transpose(order)
@@ -186,8 +188,11 @@ def is_adjacent(x: Array) -> bool:
     """Whether no axis has smaller steps than the last."""
     if x.flags.c_contiguous:
         return True
-    *strides, step = map(abs, x.strides)
-    return all(s >= step or size == 1 for s, size in zip(strides, x.shape, strict=False))
+    *strides, step = x.strides
+    for stride, size in zip(strides, x.shape, strict=False):
+        if abs(stride) < abs(step) and size != 1:
+            return False
+    return True
 
 
 def along_rows(x: Array) -> bool:
@@ -255,21 +260,16 @@ class Reduction:
             centre = unused[dtype]
         if scale is None:
             scale = unused[dtype]
-        if len(axes) == x.ndim and x.size <= LIMIT * ALONE_LIMIT and x.flags.forc:
+        small = one_stage(x, axes)
+        if small is not None:
+            view, kernel = small
+            out = np.empty(view.shape[:-1], dtype)
+            self.loop(x.dtype, dtype, kernel).ufunc(view, centre, scale, out)
+        elif len(axes) == x.ndim and x.size <= LIMIT * ALONE_LIMIT and x.flags.forc:
             out = self._of_row(x if x.ndim == 1 else x.ravel("K"), dtype, centre, scale)
-            if not keepdims:
-                return out
         else:
-            view, kept = _grouped(aligned(x), axes)
-            kernel, chunk = _stage(view)
-            if view.ndim == kept + 1 and x.size < GRAIN and chunk == view.shape[-1]:
-                out = np.empty(view.shape[:-1], dtype)
-                self.loop(x.dtype, dtype, kernel).ufunc(view, centre, scale, out)
-            else:
-                out = self._staged(view, kept, dtype, centre, scale)
-        if keepdims:
-            return out.reshape([1 if k in axes else size for k, size in enumerate(x.shape)])
-        return out
+            out = self._staged(*_grouped(aligned(x), axes), dtype, centre, scale)
+        return restored(out, x.shape, axes) if keepdims else out
 
     def _of_row(self, x: Array, dtype: Dtype, centre: Array, scale: Array) -> Array:
         """What :meth:`_staged` gives of a single row without gaps, found with less ado."""
@@ -322,6 +322,34 @@ class Reduction:
             x, first = out, False
 
 
+def one_stage(x: Array, axes: Axes) -> tuple[Array, Callable[..., Any]] | None:
+    """What a single loop reduces the last axis of, if x is small, and the kernel of that loop."""
+    if x.size > LIMIT:
+        return None
+    if len(axes) == x.ndim and x.flags.forc:
+        return x if x.ndim == 1 else x.ravel("K"), rows
+    if len(axes) == 1:
+        view = last_axis(aligned(x), axes[0])
+    else:
+        view, kept = _grouped(aligned(x), axes)
+        if view.ndim > kept + 1:
+            return None
+    return view, rows if along_rows(view) else columns
+
+
+def count(x: Array, axes: Axes) -> int:
+    """How many elements of x each result comes from."""
+    number = 1
+    for axis in axes:
+        number *= x.shape[axis]
+    return number
+
+
+def restored(x: Array, shape: tuple[int, ...], axes: Axes) -> Array:
+    """The result of a reduction of an array of a shape, with the reduced axes kept, of size 1."""
+    return x.reshape([1 if k in axes else size for k, size in enumerate(shape)])
+
+
 def _stage(x: Array) -> tuple[Callable[..., Any], int]:
     """The kernel that reduces the last axis, and how many elements of it at once."""
     n = x.shape[-1]
@@ -349,8 +377,6 @@ unused = _Unused()
 
 def _grouped(x: Array, axes: Axes) -> tuple[Array, int]:
     """The kept axes of x, then the others, merged as strides allow; how many are kept."""
-    if len(axes) == 1:
-        return last_axis(x, axes[0]), x.ndim - 1
     kept = [axis for axis in range(x.ndim) if axis not in axes]
     order = sorted(axes, key=lambda axis: -abs(x.strides[axis]))
     sizes: list[int] = []

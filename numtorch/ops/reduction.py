@@ -35,6 +35,8 @@ def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
 
     Raises IndexError for a dimension that there is not, RuntimeError for one given twice.
     """
+    if dim.__class__ is int and -ndim <= dim < ndim:
+        return (dim % ndim,)
     if dim is None:
         return tuple(range(ndim))
     if isinstance(dim, int | np.integer) and not isinstance(dim, bool):
@@ -232,97 +234,83 @@ def _unbiased(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
     return dim, 1.0 if correction is None else float(correction)
 
 
-def _check_spread(x: Array) -> None:
-    if x.dtype.kind != "f":
-        raise RuntimeError("std and var only support floating point and complex dtypes")
+def _spread_forward(name: str, kernel: Any) -> Any:
+    """The forward of a row that says how far elements are from their mean."""
+
+    def forward(
+        x: Array,
+        dim: Any = None,
+        unbiased: bool | None = None,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Any:
+        if x.dtype.kind != "f":
+            raise RuntimeError("std and var only support floating point and complex dtypes")
+        dim, amount = _unbiased(dim, unbiased, correction)
+        return kernel(x, axes_of(dim, x.ndim), amount, keepdim)
+
+    forward.__doc__ = f"The {name} over dimensions, of size - ``correction`` degrees of freedom."
+    return forward
 
 
-def _var(x: Array, dim: Any, correction: float, keepdim: bool) -> Array:
-    _check_spread(x)
-    return reduce.var(x, axes_of(dim, x.ndim), correction, keepdim)
-
-
-def _std(x: Array, dim: Any, correction: float, keepdim: bool) -> Array:
-    _check_spread(x)
-    return reduce.std(x, axes_of(dim, x.ndim), correction, keepdim)
-
-
-def _var_mean(x: Array, dim: Any, correction: float, keepdim: bool) -> tuple[Array, Array]:
-    _check_spread(x)
-    return reduce.var_mean(x, axes_of(dim, x.ndim), correction, keepdim)
-
-
-def _std_mean(x: Array, dim: Any, correction: float, keepdim: bool) -> tuple[Array, Array]:
-    _check_spread(x)
-    return reduce.std_mean(x, axes_of(dim, x.ndim), correction, keepdim)
-
-
-def _var_gradient(g: Tensor, x: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
-    freedom = _count(x.shape, dim) - correction
+def _var_gradient(
+    g: Tensor, x: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any
+) -> Tensor:
+    dim, amount = _unbiased(dim, unbiased, correction)
+    freedom = _count(x.shape, dim) - amount
     scale = 2 / freedom if freedom > 0 else math.nan if freedom == 0 else math.inf
     deviation = x - mean(x, dim, True) if x.ndim else x - mean(x)
     return restored(g, x.shape, dim, keepdim) * (deviation * scale)
 
 
 def _std_gradient(
-    g: Tensor, x: Tensor, y: Tensor, dim: Any, correction: float, keepdim: bool
+    g: Tensor, x: Tensor, y: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any
 ) -> Tensor:
-    return _var_gradient(s.where(y == 0, 0, g / (2 * y)), x, dim, correction, keepdim)
+    g = s.where(y == 0, 0, g / (2 * y))
+    return _var_gradient(g, x, dim, unbiased, keepdim, correction)
 
 
-def _pair_gradient(grads: Any, x: Tensor, first: Any, dim: Any, keepdim: bool) -> Tensor:
+def _pair_gradient(
+    grads: Any, x: Tensor, first: Any, dim: Any, unbiased: Any, keepdim: bool
+) -> Tensor:
     """The gradient of (spread, mean), each of which may have none."""
     g, average = grads if isinstance(grads, list) else (grads, None)
     total = None if g is None else first(g)
     if average is not None:
-        shape = x.shape
+        shape, (dim, _) = x.shape, _unbiased(dim, unbiased, None)
         even = _spread(average / max(_count(shape, dim), 1), shape, dim, keepdim)
         total = even if total is None else total + even
     assert total is not None
     return total
 
 
-_var_row = op(_var, x=_var_gradient, node="VarBackward0")
-_std_row = op(_std, x=_std_gradient, node="StdBackward0")
-_var_mean_row = op(
-    _var_mean,
+var = op(_spread_forward("var", reduce.var), x=_var_gradient)
+std = op(_spread_forward("std", reduce.std), x=_std_gradient)
+var_mean = op(
+    _spread_forward("var_mean", reduce.var_mean),
     outputs=("var", "mean"),
-    node="VarMeanBackward0",
-    x=lambda g, x, dim, correction, keepdim: _pair_gradient(
-        g, x, lambda each: _var_gradient(each, x, dim, correction, keepdim), dim, keepdim
+    x=lambda g, x, dim, unbiased, keepdim, correction: _pair_gradient(
+        g,
+        x,
+        lambda each: _var_gradient(each, x, dim, unbiased, keepdim, correction),
+        dim,
+        unbiased,
+        keepdim,
     ),
 )
-_std_mean_row = op(
-    _std_mean,
+std_mean = op(
+    _spread_forward("std_mean", reduce.std_mean),
     outputs=("std", "mean"),
-    node="StdMeanBackward0",
-    x=lambda g, x, std, dim, correction, keepdim: _pair_gradient(
-        g, x, lambda each: _std_gradient(each, x, std, dim, correction, keepdim), dim, keepdim
+    x=lambda g, x, std, dim, unbiased, keepdim, correction: _pair_gradient(
+        g,
+        x,
+        lambda each: _std_gradient(each, x, std, dim, unbiased, keepdim, correction),
+        dim,
+        unbiased,
+        keepdim,
     ),
 )
-
-
-def _spread_function(name: str, row: Any) -> Any:
-    def function(
-        input: Tensor,
-        dim: Any = None,
-        unbiased: bool | None = None,
-        keepdim: bool = False,
-        *,
-        correction: float | None = None,
-        out: Tensor | None = None,
-        **spelled: Any,
-    ) -> Any:
-        dim = spelled.pop("axis", dim)
-        keepdim = spelled.pop("keepdims", keepdim)
-        if spelled:
-            raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(spelled))}'")
-        dim, amount = _unbiased(dim, unbiased, correction)
-        return row.function(input, dim, amount, keepdim, out=out)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"The {name} over dimensions, of size - ``correction`` degrees of freedom."
-    return function
 
 
 # ---------------------------------------------------------------------- logic and counts
@@ -474,15 +462,11 @@ def allclose(
 
 
 FUNCTIONS = {
-    "var": _spread_function("var", _var_row),
-    "std": _spread_function("std", _std_row),
-    "var_mean": _spread_function("var_mean", _var_mean_row),
-    "std_mean": _spread_function("std_mean", _std_mean_row),
     "norm": norm,
     "equal": equal,
     "isclose": isclose,
     "allclose": allclose,
 }
-METHODS = {name: FUNCTIONS[name] for name in FUNCTIONS if not name.endswith("_mean")}
+METHODS = FUNCTIONS
 
 register_rows(globals())
