@@ -114,9 +114,12 @@ def reduced(
 
     None where there are many rows, a target is no class, or something is unusual.
     """
+    if not x.__class__ is target.__class__ is np.ndarray:
+        return None
     kind = x.dtype.char
     if (
         not nobody_defers()
+        or not (weight is None or weight.__class__ is np.ndarray)
         or x.ndim != 2
         or x.size > FEW
         or kind not in "fd"

@@ -2,6 +2,7 @@
 
 It is for arrays without gaps and int64 indices. Where there is anything else, an index out of range
 among it, functions do nothing and say so; :mod:`.index` has what does all. Axes are not negative.
+Only of NumPy's own arrays is it known where things lie in them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numpy import ndarray
 
 from . import objects
 from .build import REGION, MachineCode, with_globals
@@ -238,7 +240,13 @@ def entry(function: Callable[..., int], kind: str) -> Any:
     return ctypes.PYFUNCTYPE(word, word, word, ctypes.py_object)(address)
 
 
-_MOVED = {size: dtype.char for size, dtype in PAYLOADS.items()}
+@cache
+def _moving(function: Callable[..., int], kind: str) -> Any:
+    """The compiled function for elements of a kind, which it only moves."""
+    dtype = np.dtype(kind)
+    if dtype.kind not in "fiub" or dtype.itemsize not in PAYLOADS:
+        return _unusual
+    return entry(function, PAYLOADS[dtype.itemsize].char)
 
 
 def select(x: Array, axis: int, index: Array, from_end: bool = False) -> Array | None:
@@ -246,31 +254,32 @@ def select(x: Array, axis: int, index: Array, from_end: bool = False) -> Array |
 
     ``from_end`` says that negative indices count from the end.
     """
+    if not (x.__class__ is index.__class__ is ndarray and axis.__class__ is int):
+        return None
     shape = x.shape
-    if not nobody_defers() or axis.__class__ is not int or x.size * index.size > FEW * shape[axis]:
+    if not nobody_defers() or x.size * index.size > FEW * shape[axis]:
         return None
     out = np.empty(shape[:axis] + index.shape + shape[axis + 1 :], x.dtype)
-    enter = entry(select_few, _MOVED[x.itemsize])
+    enter = _moving(select_few, x.dtype.char)
     return None if enter(axis, from_end, (x, index, out)) else out
 
 
 def gather(x: Array, axis: int, index: Array) -> Array | None:
     """x[..., index[..., i, ...], ...], of index's shape."""
-    if not nobody_defers() or index.size > FEW or axis.__class__ is not int:
+    if not (x.__class__ is index.__class__ is ndarray and axis.__class__ is int):
+        return None
+    if not nobody_defers() or index.size > FEW:
         return None
     out = np.empty(index.shape, x.dtype)
-    enter = entry(gather_few, _MOVED[x.itemsize])
+    enter = _moving(gather_few, x.dtype.char)
     return None if enter(axis, 0, (x, index, out)) else out
 
 
 def add(out: Array, axis: int, index: Array, value: Array) -> bool:
     """Adds the parts of value along an axis to those of out at indices; says whether it did."""
-    if (
-        not nobody_defers()
-        or axis.__class__ is not int
-        or value.size > FEW
-        or out.dtype.char == "?"
-    ):
+    if not (index.__class__ is value.__class__ is ndarray and axis.__class__ is int):
+        return False
+    if not nobody_defers() or value.size > FEW or out.dtype.char == "?":
         return False
     if not value.flags.c_contiguous:
         value = contiguous(value)
@@ -280,28 +289,34 @@ def add(out: Array, axis: int, index: Array, value: Array) -> bool:
 
 def masked(x: Array, mask: Array) -> Array | None:
     """The elements of x where a mask is set, in C order."""
+    if not x.__class__ is mask.__class__ is ndarray:
+        return None
     if not nobody_defers() or x.size > FEW or x.shape != mask.shape:
         return None
     out = np.empty(x.size, x.dtype)
-    count = entry(masked_few, _MOVED[x.itemsize])(0, 0, (x, mask, out))
+    count = _moving(masked_few, x.dtype.char)(0, 0, (x, mask, out))
     return None if count < 0 else out[:count].copy()
 
 
 def fill(x: Array, mask: Array, value: Array) -> Array | None:
     """A copy of x with a 0-d array of its dtype where a mask is set."""
+    if not x.__class__ is mask.__class__ is ndarray:
+        return None
     if not nobody_defers() or x.size > FEW or x.shape != mask.shape:
         return None
     out = np.empty(x.shape, x.dtype)
-    enter = entry(fill_few, _MOVED[x.itemsize])
+    enter = _moving(fill_few, x.dtype.char)
     return None if enter(0, 0, (x, mask, value, out)) else out
 
 
 def triangle(x: Array, diagonal: int, upper: bool) -> Array | None:
     """The triangles of the last two axes from a diagonal on, or up to it, among zeros."""
-    if not nobody_defers() or x.size > FEW or diagonal.__class__ is not int or abs(diagonal) > FEW:
+    if not (x.__class__ is ndarray and diagonal.__class__ is int):
+        return None
+    if not nobody_defers() or x.size > FEW or abs(diagonal) > FEW:
         return None
     out = np.empty(x.shape, x.dtype)
-    enter = entry(triangle_few, _MOVED[x.itemsize])
+    enter = _moving(triangle_few, x.dtype.char)
     return None if enter(diagonal, upper, (x, out)) else out
 
 
@@ -310,4 +325,4 @@ def one_hot(index: Array, classes: int) -> Array | None:
     if not nobody_defers() or classes.__class__ is not int or not 0 <= index.size * classes <= FEW:
         return None
     out = np.empty((*index.shape, classes), np.int64)
-    return None if entry(one_hot_few, "l")(classes, 0, (index, out)) else out
+    return None if entry(one_hot_few, "int64")(classes, 0, (index, out)) else out

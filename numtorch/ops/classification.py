@@ -15,7 +15,7 @@ from numtorch_kernels.deferral import require
 from ..autograd.mode import mode
 from ..dtype import from_numpy_dtype, to_dtype, type_name
 from ..tensor import Tensor, normalized_dim, wrap_array
-from .apply import scalar_type
+from .apply import any_needs_grad, scalar_type
 from .loss import reduced_by
 from .reduced import check_reduction, reduced
 from .signature import must_be_tensor
@@ -173,9 +173,8 @@ def _refuse_targets(target: Array, classes: int, ignore_index: int) -> None:
         raise IndexError(f"Target {wrong} is out of bounds.")
 
 
-def _class_losses(
+def _launched(
     kernel: Callable[..., tuple[Array, ...]],
-    loop_for: Callable[[Dtype], Loop],
     x: Array,
     target: Array,
     weight: Array | None,
@@ -186,10 +185,10 @@ def _class_losses(
 
     Kernels give a target that is no class the weight NaN; so it shows in the sum.
     """
-    few = classlosses.reduced(loop_for, x, target, weight, reduction, ignore_index)
-    if few is not None:
-        loss, total, results = few
-        return loss, total, results[-1], *results[1:-1]
+    if kernel is norm.cross_entropy and x.dtype.kind != "f":
+        raise NotImplementedError(
+            f"\"log_softmax_lastdim_kernel_impl\" not implemented for '{_kind(x)}'"
+        )
     check_reduction(reduction)
     _check_sizes(x, target, weight)
     target = _indices(target)
@@ -199,39 +198,43 @@ def _class_losses(
     classes = x.shape[1 if x.ndim > 1 else 0]
     require(_is_number(total), lambda: _refuse_targets(target, classes, ignore_index))
     if reduction == "mean":
-        return (
-            reduce.MEAN(losses, axes, False, losses.dtype, scale=total),
-            total,
-            weights,
-            *others,
-        )
-    return reduced(losses, reduction), total, weights, *others
+        loss = reduce.MEAN(losses, axes, False, losses.dtype, scale=total)
+    else:
+        loss = reduced(losses, reduction)
+    return loss, total, weights, *others
 
 
-def _nll_forward(
-    x: Array,
-    target: Array,
-    weight: Array | None = None,
-    reduction: str = "mean",
-    ignore_index: int = -100,
-) -> tuple[Array, ...]:
-    return _class_losses(norm.nll, norm.nll_loop, x, target, weight, reduction, ignore_index)
+def _forwards(
+    kernel: Callable[..., tuple[Array, ...]], loop_for: Callable[[Dtype], Loop]
+) -> tuple[Callable[..., tuple[Array, ...]], Callable[..., Array]]:
+    """The forwards of a loss: with what its gradient needs, and without."""
 
+    def forward(
+        x: Array,
+        target: Array,
+        weight: Array | None = None,
+        reduction: str = "mean",
+        ignore_index: int = -100,
+    ) -> tuple[Array, ...]:
+        few = classlosses.reduced(loop_for, x, target, weight, reduction, ignore_index)
+        if few is None:
+            return _launched(kernel, x, target, weight, reduction, ignore_index)
+        loss, total, results = few
+        return loss, total, results[-1], *results[1:-1]
 
-def _cross_entropy_forward(
-    x: Array,
-    target: Array,
-    weight: Array | None = None,
-    reduction: str = "mean",
-    ignore_index: int = -100,
-) -> tuple[Array, ...]:
-    if x.dtype.kind != "f":
-        raise NotImplementedError(
-            f"\"log_softmax_lastdim_kernel_impl\" not implemented for '{_kind(x)}'"
-        )
-    return _class_losses(
-        norm.cross_entropy, norm.cross_entropy_loop, x, target, weight, reduction, ignore_index
-    )
+    def value(
+        x: Array,
+        target: Array,
+        weight: Array | None = None,
+        reduction: str = "mean",
+        ignore_index: int = -100,
+    ) -> Array:
+        few = classlosses.reduced(loop_for, x, target, weight, reduction, ignore_index)
+        if few is None:
+            return _launched(kernel, x, target, weight, reduction, ignore_index)[0]
+        return few[0]
+
+    return forward, value
 
 
 def _shares(g: Any, total: Any, weights: Any, reduction: str) -> Any:
@@ -272,7 +275,13 @@ def _nll_node(x: Any, *_: Any) -> str:
     return "NllLossBackward0" if x.ndim <= 2 else "NllLoss2DBackward0"
 
 
+_nll_forward, _nll_alone = _forwards(norm.nll, norm.nll_loop)
+_cross_entropy_forward, _cross_entropy_alone = _forwards(
+    norm.cross_entropy, norm.cross_entropy_loop
+)
+
 _placed = op(_placed_forward, scale=_looked_up_rows)
+_nll_value = op(_nll_alone)
 _nll_loss = op(
     _nll_forward,
     node=_nll_node,
@@ -280,6 +289,7 @@ _nll_loss = op(
     pack=first,
     x=_nll_x,
 )
+_cross_entropy_value = op(_cross_entropy_alone)
 _cross_entropy = op(
     _cross_entropy_forward,
     node=_nll_node,
@@ -302,7 +312,8 @@ def nll_loss(
     nothing. Raises IndexError for a class out of range, and for sizes that do not fit ValueError or
     RuntimeError.
     """
-    return _nll_loss.function(input, target, weight, reduction, ignore_index)
+    row = _nll_loss if mode.recording and any_needs_grad((input, weight)) else _nll_value
+    return row.function(input, target, weight, reduction, ignore_index)
 
 
 def cross_entropy(
@@ -334,7 +345,9 @@ def cross_entropy(
         logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
         return _of_probabilities(logarithms, target, weight, reduction, label_smoothing)
     if label_smoothing == 0:
-        return _cross_entropy.function(input, target, weight, reduction, ignore_index)
+        needs_grad = mode.recording and any_needs_grad((input, weight))
+        row = _cross_entropy if needs_grad else _cross_entropy_value
+        return row.function(input, target, weight, reduction, ignore_index)
     logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
     return _smoothed(logarithms, target, weight, reduction, ignore_index, label_smoothing)
 

@@ -135,24 +135,18 @@ def _is_mask(item: Tensor) -> bool:
     return item.dtype.name in ("bool", "uint8")
 
 
-def _only_index(index: Any, ndim: int) -> int:
+def _only_index(items: tuple[Any, ...], ndim: int) -> int:
     """The dimension that an int64 tensor indexes if all others are whole; -1 if it is not so."""
-    if index.__class__ is not tuple:
-        return 0 if _is_index(index) else -1
     found = -1
-    for dim, item in enumerate(index):
+    for dim, item in enumerate(items):
         if item.__class__ is slice:
             if not (item.start is item.stop is item.step is None):
                 return -1
-        elif found >= 0 or not _is_index(item):
+        elif found >= 0 or not (isinstance(item, Tensor) and item.dtype is _LONG):
             return -1
         else:
             found = dim
-    return found if len(index) <= ndim else -1
-
-
-def _is_index(item: Any) -> bool:
-    return isinstance(item, Tensor) and item.dtype is _LONG and item._array.ndim > 0
+    return found if found >= 0 and len(items) <= ndim and items[found]._array.ndim else -1
 
 
 def _span(item: Any) -> int:
@@ -437,12 +431,15 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         if index.__class__ is slice:
             part = _trimmed(index, shape[0])
             return apply(slice_, (self, 0, part.start, part.stop, part.step or 1))
-        dim = _only_index(index, len(shape))
-        if dim >= 0:
-            item = index[dim] if index.__class__ is tuple else index
-            return _index_along_row.function(self, dim, item)
-        if isinstance(index, Tensor) and index.dtype is _BOOL and index._array.shape == shape:
-            return _index_row.function(self, [index])
+        if isinstance(index, Tensor):
+            if index.dtype is _LONG and index._array.ndim:
+                return _index_along_row.function(self, 0, index)
+            if index.dtype is _BOOL and index._array.shape == shape:
+                return _index_row.function(self, [index])
+        elif index.__class__ is tuple:
+            dim = _only_index(index, len(shape))
+            if dim >= 0:
+                return _index_along_row.function(self, dim, index[dim])
     _refuse_scalar(self, index)
     key, indices = parsed(self, index)
     result = _viewed(self, key)

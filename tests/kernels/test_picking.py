@@ -90,6 +90,12 @@ def test_the_unusual_is_left_alone():
     assert picking.triangle(x, 1 << 64, True) is None
     for classes in (3, 0, -1, True, picking.FEW):
         assert picking.one_hot(places, classes) is None
+    number, subclass = np.int64(0), np.zeros(2, np.int64).view(np.recarray)
+    for strange in (number, subclass, [0]):
+        assert picking.select(x, 0, strange) is None
+        assert picking.gather(places, 0, strange) is None
+        assert not picking.add(places, 0, strange, places)
+    assert picking.triangle(np.array([[None]]), 0, True) is None
     many = np.zeros(picking.FEW + 1, np.int64)
     assert picking.select(x, 0, many) is None
     assert picking.gather(many, 0, many) is None
