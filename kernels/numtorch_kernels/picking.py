@@ -322,7 +322,7 @@ def triangle(x: Array, diagonal: int, upper: bool) -> Array | None:
 
 def one_hot(index: Array, classes: int) -> Array | None:
     """int64[..., classes] that is 1 at each index and 0 elsewhere."""
-    if not nobody_defers() or classes.__class__ is not int or not 0 <= index.size * classes <= FEW:
+    if not nobody_defers() or classes.__class__ is not int or not 0 < index.size * classes <= FEW:
         return None
     out = np.empty((*index.shape, classes), np.int64)
     return None if entry(one_hot_few, "int64")(classes, 0, (index, out)) else out

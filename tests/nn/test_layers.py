@@ -180,6 +180,7 @@ BAD_CALLS = {
     "delta": lambda t: t.nn.HuberLoss(delta=0.0)(t.ones(1), t.ones(1)),
     "normalised": lambda t: t.nn.LayerNorm(3)(t.ones(2)),
     "one_hot": lambda t: t.nn.functional.one_hot(t.tensor([0, 2]), 2),
+    "one_hot of nothing": lambda t: t.nn.functional.one_hot(t.tensor([], dtype=t.int64)),
     "odd": lambda t: t.nn.GLU()(t.ones(3)),
     "bounds": lambda t: t.nn.functional.hardtanh(t.ones(1), 1.0, -1.0),
     "approximation": lambda t: t.nn.GELU("tan")(t.ones(1)),
