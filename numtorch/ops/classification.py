@@ -328,9 +328,10 @@ def cross_entropy(
 
     ``label_smoothing`` moves that share of each target to all classes equally.
     """
-    for position, (name, x) in enumerate((("input", input), ("target", target))):
-        if not isinstance(x, Tensor):
-            must_be_tensor("cross_entropy_loss", name, position + 1, x)
+    if not isinstance(input, Tensor):
+        must_be_tensor("cross_entropy_loss", "input", 1, input)
+    if not isinstance(target, Tensor):
+        must_be_tensor("cross_entropy_loss", "target", 2, target)
     check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")

@@ -246,10 +246,11 @@ def embedding(
     The row ``padding_idx`` gets no gradient; with ``scale_grad_by_freq`` each row's gradient is
     divided by how often it was looked up. Raises IndexError for an index out of range.
     """
-    for position, (name, x) in enumerate((("weight", weight), ("indices", indices))):
-        if not isinstance(x, Tensor):
-            must_be_tensor("embedding", name, position + 1, x)
-    return _embedding(weight, indices, padding_idx, scale_grad_by_freq)
+    if not isinstance(weight, Tensor):
+        must_be_tensor("embedding", "weight", 1, weight)
+    if not isinstance(indices, Tensor):
+        must_be_tensor("embedding", "indices", 2, indices)
+    return _embedding.function(weight, indices, padding_idx, scale_grad_by_freq)
 
 
 def renormalise_rows(weight: Any, indices: Any, max_norm: float, norm_type: float) -> None:
