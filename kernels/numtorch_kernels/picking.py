@@ -37,7 +37,6 @@ from .objects import (
 )
 
 Array = np.ndarray[Any, Any]
-Dtype = np.dtype[Any]
 
 FEW = 4096  # elements of a result; more are worth several threads, or loops of vectors
 INT64, _BOOL = objects.kind_of(np.dtype(np.int64)), objects.kind_of(np.dtype(np.bool_))
