@@ -453,35 +453,70 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
 
     Raises RuntimeError where the shapes do not broadcast or dtypes with index tensors differ.
     """
+    is_tensor = isinstance(value, Tensor)
+    records = mode.recording and (self._needs_grad or (is_tensor and value._needs_grad))
+    if not records and (is_tensor or value.__class__ in (int, float)):
+        part = _plain_part(self._array, index)
+        if part is not None:
+            _write(part, value._array if is_tensor else number_array(value, self.dtype))
+            self._bump_version()
+            return
     _refuse_scalar(self, index)
     key, indices = parsed(self, index)
-    if not isinstance(value, Tensor):
+    if not is_tensor:
         if not isinstance(value, int | float):
             raise TypeError(
                 f"can't assign a {type_name(type(value))} to a {TENSOR_TYPES[self.dtype.name]}"
             )
         value = wrap(number_array(value, self.dtype), self.dtype)
-    if mode.recording and (self._needs_grad or value._needs_grad):
-        part = _viewed(self, key)
-        if indices:
-            trimmed = _trimmed_shape(value._array)
-            if trimmed != value._array.shape:
-                value = value.reshape(trimmed)
-            index_put.inplace(part, indices, value)
-        elif part._array.shape == value._array.shape:
-            part.copy_(value)
-        elif not value._array.ndim:
-            fill.inplace(part, value)
-        else:
-            part.copy_(value.reshape(_fitting(value._array, part._array)))
+    if records:
+        _set_recorded(_viewed(self, key), indices, value)
         return
     array = self._array[(*key, ...)]
-    refuse_overlap(array)
     if indices:
+        refuse_overlap(array)
         _put(array, _arrays(indices), value._array.reshape(_trimmed_shape(value._array)))
     else:
-        copying.copy_into(array, value._array.reshape(_fitting(value._array, array)))
+        _write(array, value._array)
     self._bump_version()
+
+
+def _plain_part(array: Array, index: Any) -> Array | None:
+    """The part at an index of ints and slices; None where it has others, or what is refused."""
+    items = index if index.__class__ is tuple else (index,)
+    for item in items:
+        if item.__class__ is slice:
+            if item.step is not None:
+                return None
+        elif item.__class__ is not int:
+            return None
+    try:
+        return array[(*items, ...)]
+    except (IndexError, TypeError):
+        return None
+
+
+def _write(array: Array, value: Array) -> None:
+    """Copies a value that expands to an array into it."""
+    refuse_overlap(array)
+    if value.shape != array.shape and value.ndim:
+        value = value.reshape(_fitting(value, array))
+    copying.copy_into(array, value)
+
+
+def _set_recorded(part: Tensor, indices: Sequence[Any], value: Tensor) -> None:
+    """Writes a value to a view, or to its elements at indices, by recorded operations."""
+    if indices:
+        trimmed = _trimmed_shape(value._array)
+        if trimmed != value._array.shape:
+            value = value.reshape(trimmed)
+        index_put.inplace(part, indices, value)
+    elif part._array.shape == value._array.shape:
+        part.copy_(value)
+    elif not value._array.ndim:
+        fill.inplace(part, value)
+    else:
+        part.copy_(value.reshape(_fitting(value._array, part._array)))
 
 
 def _trimmed_shape(value: Array) -> tuple[int, ...]:
