@@ -14,7 +14,7 @@ import numpy as np
 
 from . import memory
 from .build import Loop
-from .drive import drive
+from .drive import GRAIN, drive
 from .intrinsics import (
     BLOCK,
     buffer,
@@ -163,10 +163,14 @@ def _totals(
     combine: Callable[..., Any], identity: Any, x: Array, axis: int, dtype: Dtype | None
 ) -> Array:
     dtype = dtype or WIDE[x.dtype]
-    out = memory.empty(x.shape, dtype)
-    views = last_axis(aligned(x), axis), last_axis(out, axis)
-    loop = _totals_loop(combine, identity, x.dtype, dtype, is_adjacent(views[1]))
-    drive(loop, *views, work=_COST * out.size, unit=1)
+    work = _COST * x.size
+    out = np.empty(x.shape, dtype) if work < GRAIN else memory.empty(x.shape, dtype)
+    along = out.strides[axis] == dtype.itemsize
+    loop = _totals_loop(combine, identity, x.dtype, dtype, along)
+    if work < GRAIN:
+        loop.ufunc(last_axis(x, axis), last_axis(out, axis))
+    else:
+        drive(loop, last_axis(aligned(x), axis), last_axis(out, axis), work=work, unit=1)
     return out
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from numtorch_kernels import copying, scan
+from numtorch_kernels.reduce import WIDE
 
 from ..dtype import to_dtype
 from ..size import Size
@@ -23,11 +24,9 @@ def _scanned(kernel: Any) -> Any:
     def forward(x: Array, dim: int, *, dtype: Any = None) -> Array:
         axis = normalized_dim(dim, x.ndim)
         kind = None if dtype is None else to_dtype(dtype).numpy
-        if kind is None and x.dtype.kind != "f":
-            kind = np.dtype(np.int64)
-        if not x.ndim:
-            return copying.contiguous(x, kind)
-        return kernel(x, axis, kind)
+        if x.ndim:
+            return kernel(x, axis, kind)
+        return copying.contiguous(x, kind or WIDE[x.dtype])
 
     return forward
 
