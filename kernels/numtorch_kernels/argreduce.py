@@ -110,11 +110,12 @@ def columns_loop(wins: Callable[..., Any], dtype: np.dtype[Any]) -> Loop:
 
 def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]:
     """The winners along an axis, and their positions."""
-    view = last_axis(x if x.size < LARGE else aligned(x), axis)
-    outer = view.shape[:-1]
-    values, indices = memory.empty(outer, x.dtype), memory.empty(outer, INT64)
+    is_small = x.size < LARGE
+    view = last_axis(x if is_small else aligned(x), axis)
+    empty = np.empty if is_small else memory.empty
+    values, indices = empty(view.shape[:-1], x.dtype), empty(view.shape[:-1], INT64)
     loop = rows_loop(wins, x.dtype) if along_rows(view) else columns_loop(wins, x.dtype)
-    if x.size < LARGE:
+    if is_small:
         loop.ufunc(view, values, indices)
     else:
         drive(loop, view, values, indices, unit=1)

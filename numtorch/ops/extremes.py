@@ -62,12 +62,18 @@ def _chosen(g: Tensor, x_shape: Size, indices: Tensor, dim: int, keepdim: bool) 
     return g.new_zeros(x_shape).scatter(dim, where, g)
 
 
+def _must_be_int(name: str, dim: Any) -> None:
+    """Raises PyTorch's error where a dimension is no integer."""
+    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+        raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+
+
 def _along(name: str, kernel: Any) -> Any:
     """The forward of a reduction that gives values and indices along one dimension."""
 
     def forward(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
-        if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
-            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+        if dim.__class__ is not int:
+            _must_be_int(name, dim)
         (axis,) = nonempty(name, x, dim) or (0,)
         if not x.ndim:
             return copying.contiguous(x), np.zeros((), np.int64)
@@ -92,11 +98,15 @@ _min_along = op(
 )
 
 
+_SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}
+
+
 def _extreme_function(name: str, whole: Any, along: Any, pairwise: Any) -> Any:
     """``max`` and ``min``, each three functions by what follows the input."""
 
     def function(input: Tensor, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        kwargs = {{"axis": "dim", "keepdims": "keepdim"}.get(k, k): v for k, v in kwargs.items()}
+        if kwargs:
+            kwargs = {_SPELLINGS.get(key, key): value for key, value in kwargs.items()}
         options = {} if out is None else {"out": out}  # compiled calls know no keywords
         if not isinstance(input, Tensor):
             must_be_tensor(name, "input", 1, input)
@@ -119,8 +129,8 @@ def _index_of(name: str, kernel: Any) -> Any:
     def forward(x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
         if dim is None and x.size and x.ndim and x.dtype.kind != "b":
             return kernel(x, None, keepdim)
-        if dim is not None and (not isinstance(dim, int | np.integer) or isinstance(dim, bool)):
-            raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+        if dim is not None:
+            _must_be_int(name, dim)
         if x.dtype.kind == "b":
             raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
         if dim is None and not x.size:

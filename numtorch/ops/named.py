@@ -27,4 +27,5 @@ def named_result(function: str, *fields: str) -> Callable[[tuple[Any, ...]], Any
             {"__slots__": (), "__repr__": text, "__module__": "torch.return_types"},
         )
         RETURN_TYPES[function] = kind
-    return lambda results: kind(*results)
+    pack: Callable[[tuple[Any, ...]], Any] = kind._make  # type: ignore[attr-defined]
+    return pack
