@@ -44,9 +44,9 @@ def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
     if isinstance(dim, Tensor | float | str | bool):
         raise TypeError(f"argument 'dim' must be tuple of ints, not {type(dim).__name__}")
     found = [normalized_dim(int(each), ndim) for each in dim]
-    for each in found:
-        if found.count(each) > 1:
-            raise RuntimeError(f"dim {each} appears multiple times in the list of dims")
+    if len({*found}) < len(found):
+        twice = next(each for each in found if found.count(each) > 1)
+        raise RuntimeError(f"dim {twice} appears multiple times in the list of dims")
     return tuple(sorted(found)) if ndim and found else tuple(range(ndim))
 
 

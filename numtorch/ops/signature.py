@@ -63,6 +63,9 @@ def _codes(defaults: tuple[bool, ...], positional: int, gathers: bool) -> tuple[
         values.append(f"p{position}")
         if has_default:
             unchanged.append(f"p{position} is default{position}")
+    named = [f"p{i} is default{i}" for i in range(positional, len(defaults))]
+    if gathers or not all(defaults[positional:]):
+        named = []
     star = [] if gathers or "*" in head else ["*"]
     inputs = values[: len(defaults) - sum(defaults)]
     namespace: dict[str, Any] = {}
@@ -72,9 +75,10 @@ def _codes(defaults: tuple[bool, ...], positional: int, gathers: bool) -> tuple[
     ):
         lines = [f"def {function}({', '.join([*head, *extra])}, **others):"]
         lines.append(f"    if others: return respell({function}, others, locals())")
-        if unchanged:
-            lines.append(f"    if {' and '.join(unchanged)}:")
-            lines.append(f"        return {path}(op, ({', '.join(inputs)},){end}")
+        for given, same in ((inputs, unchanged), (values[:positional], named)):
+            if same:
+                lines.append(f"    if {' and '.join(same)}:")
+                lines.append(f"        return {path}(op, ({', '.join(given)},){end}")
         lines.append(f"    return {path}(op, ({', '.join(values)},){end}")
         exec(compile("\n".join(lines), "<numtorch row>", "exec"), namespace)
     return namespace["function"].__code__, namespace["twin"].__code__
