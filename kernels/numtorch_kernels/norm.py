@@ -7,7 +7,7 @@ targets, which are int64.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -388,14 +388,30 @@ def layer_norm(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
     """The result weight (x - mean) rstd + bias for x (..., n), and mean and rstd (...)."""
-    y = memory.empty(x.shape, x.dtype)
-    mean, rstd = memory.empty(x.shape[:-1], x.dtype), memory.empty(x.shape[:-1], x.dtype)
-    shift = np.zeros(x.shape[-1:], x.dtype) if bias is None else aligned(bias)
-    loop = bound(layer_norm_rows, "(n),(n),(n),()->(n),(),()", (x.dtype,) * 7)
-    drive(
-        loop, aligned(x), _weights(weight, x), shift, np.array(eps, x.dtype), y, mean, rstd, unit=1
-    )
+    dtype, n = x.dtype, x.shape[-1]
+    small = x.size < GRAIN
+    empty = np.empty if small else memory.empty
+    y, mean, rstd = empty(x.shape, dtype), empty(x.shape[:-1], dtype), empty(x.shape[:-1], dtype)
+    gain = _filled((n,), 1.0, dtype) if weight is None else aligned(weight)
+    shift = _filled((n,), 0.0, dtype) if bias is None else aligned(bias)
+    operands = aligned(x), gain, shift, _filled((), eps, dtype), y, mean, rstd
+    loop = _layer_norm_loop(dtype)
+    if small:
+        loop.ufunc(*operands)
+    else:
+        drive(loop, *operands, unit=1)
     return y, mean, rstd
+
+
+@cache
+def _layer_norm_loop(dtype: Dtype) -> Loop:
+    return bound(layer_norm_rows, "(n),(n),(n),()->(n),(),()", (dtype,) * 7)
+
+
+@lru_cache(maxsize=16)
+def _filled(shape: tuple[int, ...], value: float, dtype: Dtype) -> Array:
+    """An array of one number, which nobody changes."""
+    return np.full(shape, value, dtype)
 
 
 def layer_norm_backward(

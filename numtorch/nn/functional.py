@@ -246,6 +246,7 @@ def kl_div(
 linear = layers.linear.function
 bilinear = layers.bilinear
 one_hot = layers.one_hot
+layer_norm = normalisation.layer_norm
 rms_norm = normalisation.rms_norm
 normalize = normalisation.normalize
 cosine_similarity = normalisation.cosine_similarity
@@ -289,20 +290,6 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if p < 1:
         noise.div_(1 - p)
     return input.mul_(noise) if inplace else input * noise
-
-
-def layer_norm(
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """(x - mean) / standard deviation in the last dimensions, times weight, plus bias.
-
-    Ba, Kiros and Hinton, Layer Normalization (2016).
-    """
-    return normalisation.layer_norm(input, normalized_shape, weight, bias, eps)
 
 
 def pad(

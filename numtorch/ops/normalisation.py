@@ -14,6 +14,7 @@ from ..autograd.mode import mode
 from ..dtype import finfo, from_numpy_dtype, promote_types
 from ..tensor import Tensor, wrap_array
 from .apply import scalar_type
+from .signature import must_be_tensor
 from .table import first, op, register_rows
 
 Array = np.ndarray[Any, Any]
@@ -21,34 +22,29 @@ Array = np.ndarray[Any, Any]
 
 def _check_shapes(x: Any, shape: Sequence[int], weight: Any, bias: Any, star: str) -> None:
     """Raises PyTorch's errors where the normalised shape is not the last part of the input's."""
-    sizes = list(shape)
+    sizes, own = tuple(shape), x._array.shape
     if not sizes:
         raise RuntimeError(
             "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one "
-            f"element, but got normalized_shape = {sizes}"
+            "element, but got normalized_shape = []"
         )
     for name, parameter in (("weight", weight), ("bias", bias)):
-        if parameter is not None and list(parameter.shape) != sizes:
+        if parameter is not None and parameter.shape != sizes:
             raise RuntimeError(
                 f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
-                f"{list(parameter.shape)} and normalized_shape = {sizes}"
+                f"{list(parameter.shape)} and normalized_shape = {list(sizes)}"
             )
-    if list(x.shape[-len(sizes) :]) != sizes or x.ndim < len(sizes):
+    if own[-len(sizes) :] != sizes:
         wanted = ", ".join(map(str, sizes))
         raise RuntimeError(
-            f"Given normalized_shape={sizes}, expected input with shape [{star}{wanted}], "
-            f"but got input of size{list(x.shape)}"
+            f"Given normalized_shape={list(sizes)}, expected input with shape [{star}{wanted}], "
+            f"but got input of size{list(own)}"
         )
 
 
 def _layer_norm_forward(
-    x: Array,
-    normalized_shape: Sequence[int],
-    weight: Array | None = None,
-    bias: Array | None = None,
-    eps: float = 1e-5,
+    x: Array, dims: int, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
-    _check_shapes(x, normalized_shape, weight, bias, "*, ")
     if x.dtype.kind != "f":
         kind = scalar_type(from_numpy_dtype(x.dtype))
         raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{kind}'")
@@ -58,9 +54,10 @@ def _layer_norm_forward(
                 "mixed dtype (CPU): expect parameter to have scalar type of "
                 + scalar_type(from_numpy_dtype(x.dtype))
             )
-    gain, shift = (None if each is None else flat(each) for each in (weight, bias))
-    y, mean, rstd = norm.layer_norm(_rows(x, len(normalized_shape)), gain, shift, eps)
-    return y.reshape(x.shape), mean, rstd
+    gain = None if weight is None else flat(weight)
+    shift = None if bias is None else flat(bias)
+    y, mean, rstd = norm.layer_norm(_rows(x, dims), gain, shift, eps)
+    return y if dims == 1 else y.reshape(x.shape), mean, rstd
 
 
 def _rows(x: Array, dims: int) -> Array:
@@ -71,10 +68,10 @@ def _rows(x: Array, dims: int) -> Array:
 class _Statistics:
     """The normalised input, and what gradients pass on their way to it, by tensor operations."""
 
-    def __init__(self, x: Any, dims: tuple[int, ...], eps: float) -> None:
-        self.dims = dims
-        centred = x - x.mean(dims, keepdim=True)
-        self.scale = ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
+    def __init__(self, x: Any, dims: int, eps: float) -> None:
+        self.dims = _last(dims)
+        centred = x - x.mean(self.dims, keepdim=True)
+        self.scale = ((centred * centred).mean(self.dims, keepdim=True) + eps).rsqrt()
         self.normalised = centred * self.scale
 
     def through(self, g: Any) -> Any:
@@ -84,17 +81,15 @@ class _Statistics:
         return self.scale * (flat - self.normalised * along)
 
 
-def _dims(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(range(-len(shape), 0))
+def _last(dims: int) -> tuple[int, ...]:
+    """The last dimensions."""
+    return tuple(range(-dims, 0))
 
 
-def _layer_norm_x(
-    g: Any, x: Any, mean: Any, rstd: Any, weight: Any, normalized_shape: Any, eps: float
-) -> Any:
+def _layer_norm_x(g: Any, x: Any, mean: Any, rstd: Any, weight: Any, dims: int, eps: float) -> Any:
     if mode.recording:
         weighted = g if weight is None else g * weight
-        return _Statistics(x, _dims(normalized_shape), eps).through(weighted)
-    dims = len(normalized_shape)
+        return _Statistics(x, dims, eps).through(weighted)
     grad = norm.layer_norm_backward(
         _rows(g._array, dims),
         _rows(x._array, dims),
@@ -106,20 +101,19 @@ def _layer_norm_x(
 
 
 def _layer_norm_weight_and_bias(
-    g: Any, x: Any, mean: Any, rstd: Any, normalized_shape: Any, eps: float
+    g: Any, x: Any, mean: Any, rstd: Any, dims: int, eps: float
 ) -> tuple[Tensor, Tensor]:
-    shape = tuple(normalized_shape)
+    shape = x.shape[-dims:]
     if mode.recording:
-        normalised = _Statistics(x, _dims(normalized_shape), eps).normalised
+        normalised = _Statistics(x, dims, eps).normalised
         return (g * normalised).sum_to_size(shape), g.sum_to_size(shape)
-    dims = len(normalized_shape)
     by_weight, by_bias = norm.layer_norm_backward_weights(
         _rows(g._array, dims), _rows(x._array, dims), mean._array, rstd._array
     )
     return wrap_array(by_weight.reshape(shape)), wrap_array(by_bias.reshape(shape))
 
 
-layer_norm = op(
+_layer_norm = op(
     _layer_norm_forward,
     node="NativeLayerNormBackward0",
     outputs=("y", "mean", "rstd"),
@@ -127,6 +121,24 @@ layer_norm = op(
     x=_layer_norm_x,
     weight_and_bias=_layer_norm_weight_and_bias,
 )
+
+
+def layer_norm(
+    input: Any,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / standard deviation in the last dimensions, times weight, plus bias.
+
+    Ba, Kiros and Hinton, Layer Normalization (2016).
+    """
+    if not isinstance(input, Tensor):
+        must_be_tensor("layer_norm", "input", 1, input)
+    _check_shapes(input, normalized_shape, weight, bias, "*, ")
+    result: Tensor = _layer_norm.function(input, len(normalized_shape), weight, bias, eps)
+    return result
 
 
 def rms_norm(
@@ -139,7 +151,7 @@ def rms_norm(
     """
     _check_shapes(input, normalized_shape, weight, None, "*")
     eps = finfo(input.dtype).eps if eps is None else eps
-    squares = (input * input).mean(_dims(normalized_shape), keepdim=True)
+    squares = (input * input).mean(_last(len(normalized_shape)), keepdim=True)
     normalised = input * (squares + eps).rsqrt()
     return normalised if weight is None else normalised * weight
 
@@ -171,6 +183,6 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
     return (units[0] * units[1]).sum(dim)
 
 
-FUNCTIONS = {"rms_norm": rms_norm, "cosine_similarity": cosine_similarity}
+FUNCTIONS = {"layer_norm": layer_norm, "rms_norm": rms_norm, "cosine_similarity": cosine_similarity}
 
 register_rows(globals())

@@ -110,6 +110,14 @@ ROWS = [
             Call(make(3, 4), (4,), make(4), eps=1e-3),
             Call(make(3, 4), (4,), None, make(4)),
         ],
+        refused=lambda make: [
+            Call(make(3, 4), ()),
+            Call(make(3, 4), (3,)),
+            Call(make(4), (3, 4)),
+            Call(make(3, 4), (4,), make(3)),
+            Call(make(3, 4), (4,), None, make(3)),
+            Call([1.0], (1,)),
+        ],
     ),
     Row(
         name="constant_pad_nd",
