@@ -7,6 +7,7 @@ in int64, floats in their own dtype.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -218,7 +219,13 @@ def prod(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = Non
 def mean(x: Array, axes: Axes, keepdims: bool = False, dtype: Dtype | None = None) -> Array:
     """The mean in a floating dtype, by default x's; NaN of no elements."""
     dtype = dtype or x.dtype
-    return MEAN(x, axes, keepdims, dtype, scale=np.array(count(x, axes), dtype))
+    return MEAN(x, axes, keepdims, dtype, scale=_number(count(x, axes), dtype))
+
+
+@lru_cache(maxsize=1024)
+def _number(n: int, dtype: Dtype) -> Array:
+    """A number of elements as an operand, which nobody changes."""
+    return np.array(n, dtype)
 
 
 def amax(x: Array, axes: Axes, keepdims: bool = False) -> Array:

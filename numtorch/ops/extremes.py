@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import argreduce, copying, reduce
+from numtorch_kernels import argreduce, copying, index, reduce
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.positions import PositionCalls
 
+from ..autograd.mode import mode
 from ..size import Size
-from ..tensor import Tensor
+from ..tensor import Tensor, normalized_dim
 from .arithmetic import maximum, minimum
+from .elementwise import pointwise
 from .named import named_result
 from .reduction import ReductionOp, nonempty, restored, sum
 from .signature import must_be_tensor
@@ -22,11 +24,18 @@ from .table import Op, op, register_rows
 Array = np.ndarray[Any, Any]
 
 
+_shared = pointwise(
+    lambda whole, chosen, count: whole * chosen / count,
+    whole=lambda g, chosen, count: g * chosen / count,
+)
+
+
 def _evenly(g: Tensor, x: Tensor, y: Tensor, dim: Any, keepdim: bool) -> Tensor:
     """The gradient shared evenly among the elements that equal the extreme."""
     chosen = x == restored(y, x.shape, dim, keepdim)
     count = sum(chosen, dim, True) if x.ndim else sum(chosen)
-    return restored(g, x.shape, dim, keepdim) * chosen / count
+    result: Tensor = _shared(restored(g, x.shape, dim, keepdim), chosen, count)
+    return result
 
 
 def _amax(x: Array, dim: Any = (), keepdim: bool = False) -> Array:
@@ -59,7 +68,11 @@ def _chosen(g: Tensor, x_shape: Size, indices: Tensor, dim: int, keepdim: bool) 
         return g
     g = restored(g, x_shape, dim, keepdim)
     where = restored(indices, x_shape, dim, keepdim)
-    return g.new_zeros(x_shape).scatter(dim, where, g)
+    gradient = g.new_zeros(x_shape)
+    if mode.recording:
+        return gradient.scatter(dim, where, g)
+    index.scatter(gradient._array, normalized_dim(dim, len(x_shape)), where._array, g._array)
+    return gradient
 
 
 def _must_be_int(name: str, dim: Any) -> None:

@@ -52,10 +52,12 @@ class ReducedOp(PointwiseOp):
 
     def forward(self, arguments: tuple[Any, ...]) -> Any:
         """The reduced values of the function."""
-        position = self.names.index("reduction")
-        reduction = arguments[position] if position < len(arguments) else "mean"
-        check_reduction(reduction)
-        return reduced(np.asarray(super().forward(arguments)), reduction)
+        reduction = "mean"
+        if len(arguments) > self.arity:
+            position = self.names.index("reduction")
+            reduction = arguments[position] if position < len(arguments) else reduction
+            check_reduction(reduction)
+        return reduced(super().forward(arguments), reduction)
 
     def _make_recipe(self, mask: int) -> Recipe:
         recipe = super()._make_recipe(mask)

@@ -60,6 +60,8 @@ def restored(x: Tensor, shape: Sequence[int], dim: Any, keepdim: bool) -> Tensor
     if keepdim or not shape:
         return x
     axes = axes_of(dim, len(shape))
+    if len(axes) == 1:
+        return x.unsqueeze(axes[0])
     return x.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
 
 
@@ -390,11 +392,23 @@ def _logsumexp(x: Array, dim: Dims, keepdim: bool = False) -> Array:
     return reduce.logsumexp(_in_dtype(x, kind), axes_of(dim, x.ndim), keepdim)
 
 
+def _exp_from(x: Any, level: Any) -> Any:
+    """exp(x - level), where an infinite level counts as 0."""
+    return s.exp(x - s.where(s.abs(level) == math.inf, 0, level))
+
+
+_scaled_exp = pointwise(
+    lambda scale, x, level: scale * _exp_from(x, level),
+    scale=lambda g, x, level: g * _exp_from(x, level),
+    x=lambda g, scale, x, level: g * (scale * _exp_from(x, level)),
+    level=lambda g, scale, x, level: s.where(
+        s.abs(level) == math.inf, 0, -g * (scale * _exp_from(x, level))
+    ),
+)
 logsumexp = op(
     _logsumexp,
-    x=lambda g, x, y, dim, keepdim: (
-        restored(g, x.shape, dim, keepdim)
-        * s.exp(x - restored(s.where(s.abs(y) == math.inf, 0, y), x.shape, dim, keepdim))
+    x=lambda g, x, y, dim, keepdim: _scaled_exp(
+        restored(g, x.shape, dim, keepdim), x, restored(y, x.shape, dim, keepdim)
     ),
 )
 
