@@ -329,7 +329,7 @@ def one_stage(x: Array, axes: Axes) -> tuple[Array, Callable[..., Any]] | None:
     if len(axes) == x.ndim and x.flags.forc:
         return x if x.ndim == 1 else x.ravel("K"), rows
     if len(axes) == 1:
-        view = last_axis(aligned(x), axes[0])
+        view = last_axis(x, axes[0])
     else:
         view, kept = _grouped(aligned(x), axes)
         if view.ndim > kept + 1:

@@ -441,7 +441,8 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same size and elements."""
     if input._array.shape != other._array.shape:
         return False
-    return bool(all(input == other))
+    same: bool = all.function(input == other).item()
+    return same
 
 
 def isclose(
