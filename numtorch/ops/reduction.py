@@ -29,6 +29,9 @@ from .table import Op, Rule, op, register_rows
 Array = np.ndarray[Any, Any]
 Dims = int | Sequence[int] | None
 
+_INTEGERS = (int, np.integer)
+_NEITHER = (Tensor, float, str, bool)  # an integer nor a sequence of them
+
 
 def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
     """The sorted non-negative axes that a dim argument means; all for None and ().
@@ -39,9 +42,9 @@ def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
         return (dim % ndim,)
     if dim is None:
         return tuple(range(ndim))
-    if isinstance(dim, int | np.integer) and not isinstance(dim, bool):
+    if isinstance(dim, _INTEGERS) and not isinstance(dim, bool):
         return (normalized_dim(int(dim), ndim),) if ndim else _checked_scalar_dim(int(dim))
-    if isinstance(dim, Tensor | float | str | bool):
+    if isinstance(dim, _NEITHER):
         raise TypeError(f"argument 'dim' must be tuple of ints, not {type(dim).__name__}")
     found = [normalized_dim(int(each), ndim) for each in dim]
     if len({*found}) < len(found):

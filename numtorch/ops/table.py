@@ -365,8 +365,10 @@ _PLAIN = frozenset({int, float, bool, str, type(None)})
 def _array_of(x: Any) -> Any:
     if isinstance(x, Tensor):
         return x._array
-    if x.__class__ in (list, tuple) and any(isinstance(each, Tensor) for each in x):
-        return [each._array if isinstance(each, Tensor) else each for each in x]
+    if x.__class__ in (list, tuple):
+        for each in x:
+            if isinstance(each, Tensor):
+                return [each._array if isinstance(each, Tensor) else each for each in x]
     return x
 
 
