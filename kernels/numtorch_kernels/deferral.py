@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from threading import get_ident
 from typing import Any, Protocol
 
@@ -125,12 +126,27 @@ def _suspended() -> Iterator[None]:
         _Current.queue = queue
 
 
-@contextmanager
-def settled() -> Iterator[None]:
-    """What is done within is done at once, after all that was put off."""
-    settle()
-    if not deferring():
-        yield
-        return
-    with _suspended():
-        yield
+class settled:
+    """What is done within is done at once, after all that was put off; of a function, all of it."""
+
+    def __enter__(self) -> None:
+        settle()
+        self._inner = _suspended() if deferring() else None
+        if self._inner is not None:
+            self._inner.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        if self._inner is not None:
+            self._inner.__exit__(*raised)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorates a function."""
+
+        @wraps(function)
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            if nobody_defers():
+                return function(*args, **kwargs)
+            with settled():
+                return function(*args, **kwargs)
+
+        return inner
