@@ -18,7 +18,7 @@ import numpy as np
 from . import memory
 from .build import Loop, gufunc
 from .costs import SHARED
-from .drive import drive
+from .drive import GRAIN, drive
 from .intrinsics import BLOCK, Helper, block_of, buffer, cast, helper, levels, offset, zero
 from .layout import aligned
 
@@ -208,7 +208,7 @@ class Reduction:
     each result and ``scale`` one for all, both of the result's dtype.
     """
 
-    __slots__ = ("combine", "finish", "identity", "loops", "row_loops", "transform")
+    __slots__ = ("combine", "finish", "identity", "loops", "transform")
 
     def __init__(
         self,
@@ -222,7 +222,6 @@ class Reduction:
         self.transform = transform
         self.finish = finish
         self.loops: dict[Any, Loop] = {}
-        self.row_loops: dict[tuple[Dtype, Dtype], tuple[Loop, ...]] = {}  # of those, for all of x
 
     def loop(
         self,
@@ -272,18 +271,9 @@ class Reduction:
         return restored(out, x.shape, axes) if keepdims else out
 
     def _of_row(self, x: Array, dtype: Dtype, centre: Array, scale: Array) -> Array:
-        """What :meth:`_staged` gives of a single row without gaps, found with less ado."""
-        loops = self.row_loops.get((x.dtype, dtype))
-        if loops is None:
-            only, first = self.loop(x.dtype, dtype), self.loop(x.dtype, dtype, last=False)
-            loops = only, first, self.loop(dtype, dtype, first=False)
-            self.row_loops[x.dtype, dtype] = loops
-        only, first, last = loops
-        out = np.empty((), dtype)
-        if x.size <= ALONE_LIMIT:
-            only.ufunc(x, centre, scale, out)
-            return out
-        x = aligned(x)
+        """What :meth:`_staged` gives of a long row without gaps, found with less ado."""
+        first, last = self.loop(x.dtype, dtype, last=False), self.loop(dtype, dtype, first=False)
+        x, out = aligned(x), np.empty((), dtype)
         whole, rest = divmod(x.size, LIMIT)
         parts = np.empty(whole + (rest > 0), dtype)
         drive(first, x[: x.size - rest].reshape(whole, LIMIT), centre, scale, parts[:whole], unit=1)
@@ -323,10 +313,12 @@ class Reduction:
 
 
 def one_stage(x: Array, axes: Axes) -> tuple[Array, Callable[..., Any]] | None:
-    """What a single loop reduces the last axis of, if x is small, and the kernel of that loop."""
-    if x.size > LIMIT:
+    """What one call of a loop reduces the last axis of, and that loop's kernel; None of large x."""
+    if x.size >= GRAIN:
         return None
     if len(axes) == x.ndim and x.flags.forc:
+        if x.size > ALONE_LIMIT:
+            return None
         return x if x.ndim == 1 else x.ravel("K"), rows
     if len(axes) == 1:
         view = last_axis(x, axes[0])
@@ -334,6 +326,8 @@ def one_stage(x: Array, axes: Axes) -> tuple[Array, Callable[..., Any]] | None:
         view, kept = _grouped(aligned(x), axes)
         if view.ndim > kept + 1:
             return None
+    if x.size > LIMIT and _stage(view)[1] < view.shape[-1]:
+        return None
     return view, rows if along_rows(view) else columns
 
 
