@@ -164,7 +164,9 @@ def _totals(
 ) -> Array:
     dtype = dtype or WIDE[x.dtype]
     work = _COST * x.size
-    out = np.empty(x.shape, dtype) if work < GRAIN else memory.empty(x.shape, dtype)
+    if axis == x.ndim - 1 and work < GRAIN and x.flags.c_contiguous:
+        return _totals_loop(combine, identity, x.dtype, dtype, True).ufunc(x)
+    out = memory.empty(x.shape, dtype)
     along = out.strides[axis] == dtype.itemsize
     loop = _totals_loop(combine, identity, x.dtype, dtype, along)
     if work < GRAIN:
