@@ -112,9 +112,11 @@ def _along(wins: Callable[..., Any], x: Array, axis: int) -> tuple[Array, Array]
     """The winners along an axis, and their positions."""
     is_small = x.size < LARGE
     view = last_axis(x if is_small else aligned(x), axis)
-    empty = np.empty if is_small else memory.empty
-    values, indices = empty(view.shape[:-1], x.dtype), empty(view.shape[:-1], INT64)
     loop = rows_loop(wins, x.dtype) if along_rows(view) else columns_loop(wins, x.dtype)
+    if is_small and view.ndim == 2:
+        return loop.ufunc(view)
+    outer = view.shape[:-1]
+    values, indices = memory.empty(outer, x.dtype), memory.empty(outer, INT64)
     if is_small:
         loop.ufunc(view, values, indices)
     else:

@@ -57,9 +57,12 @@ class Spread:
         if small is None:
             return self.and_mean(x, axes, correction, keepdims)[0]
         view, kernel = small
-        out = np.empty(view.shape[:-1], x.dtype)
         loop, plan = self.plan(x.dtype, kernel, view.shape[-1], correction)
-        loop.ufunc(view, plan, out)
+        if view.ndim == 2:
+            out = loop.ufunc(view, plan)
+        else:
+            out = np.empty(view.shape[:-1], x.dtype)
+            loop.ufunc(view, plan, out)
         return restored(out, x.shape, axes) if keepdims else out
 
     def and_mean(
