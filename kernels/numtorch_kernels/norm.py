@@ -388,18 +388,14 @@ def layer_norm(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
     """The result weight (x - mean) rstd + bias for x (..., n), and mean and rstd (...)."""
-    dtype, n = x.dtype, x.shape[-1]
-    small = x.size < GRAIN
-    empty = np.empty if small else memory.empty
-    y, mean, rstd = empty(x.shape, dtype), empty(x.shape[:-1], dtype), empty(x.shape[:-1], dtype)
+    dtype, outer, n = x.dtype, x.shape[:-1], x.shape[-1]
     gain = _filled((n,), 1.0, dtype) if weight is None else aligned(weight)
     shift = _filled((n,), 0.0, dtype) if bias is None else aligned(bias)
-    operands = aligned(x), gain, shift, _filled((), eps, dtype), y, mean, rstd
-    loop = _layer_norm_loop(dtype)
-    if small:
-        loop.ufunc(*operands)
-    else:
-        drive(loop, *operands, unit=1)
+    loop, inputs = _layer_norm_loop(dtype), (aligned(x), gain, shift, _filled((), eps, dtype))
+    if x.ndim == 2 and x.nbytes < memory.SMALLEST:
+        return loop.ufunc(*inputs)
+    y, mean, rstd = (memory.empty(shape, dtype) for shape in (x.shape, outer, outer))
+    drive(loop, *inputs, y, mean, rstd, unit=1)
     return y, mean, rstd
 
 
