@@ -30,6 +30,7 @@ from .tensor import Tensor, wrap
 
 Array = np.ndarray[Any, Any]
 
+_SHAPES = (tuple, list, Size)
 _IGNORED = ("layout", "pin_memory", "memory_format", "names")
 
 # ---------------------------------------------------------------------- arguments
@@ -72,11 +73,21 @@ def shape_of(function: str, given: tuple[Any, ...], size: Any = None) -> tuple[i
 
     Raises TypeError for what is no tuple of ints, RuntimeError for negative sizes.
     """
+    sizes = given[0] if len(given) == 1 and given[0].__class__ in _SHAPES else given
+    if not given or size is not None:
+        return _unusual_shape(function, given, size)
+    for n in sizes:
+        if n.__class__ is not int or n < 0:
+            return _unusual_shape(function, given, size)
+    return tuple(sizes)
+
+
+def _unusual_shape(function: str, given: tuple[Any, ...], size: Any) -> tuple[int, ...]:
     if size is not None:
         given = (*given, size)
     elif not given:
         raise TypeError(f'{function}() missing 1 required positional arguments: "size"')
-    if given[0].__class__ in (tuple, list, Size):
+    if given[0].__class__ in _SHAPES:
         if len(given) > 1:
             raise TypeError(f"{function}() takes 1 positional argument but {len(given)} were given")
         shape = tuple([_size(function, n, at) for at, n in enumerate(given[0])])
@@ -315,7 +326,7 @@ def full(
     Raises RuntimeError for a number that the dtype does not hold.
     """
     value = _number("full", "fill_value", 2, fill_value)
-    if size.__class__ not in (tuple, list, Size):
+    if size.__class__ not in _SHAPES:
         raise TypeError(
             "full(): argument 'size' (position 1) must be tuple of ints, "
             f"not {type_name(type(size))}"

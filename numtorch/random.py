@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,10 +16,10 @@ from numtorch_kernels.mersenne import MersenneTwister
 
 from .autograd.inplace import check_inplace
 from .autograd.mode import mode
-from .dtype import dtype, from_numpy_dtype, get_default_dtype, int64, to_dtype
+from .creation import shape_of
+from .dtype import DTYPES, dtype, from_numpy_dtype, get_default_dtype, int64, to_dtype
 from .ops.apply import refuse_overlap, scalar_type
 from .ops.arithmetic import add, mul
-from .ops.signature import spread
 from .size import device
 from .tensor import Tensor, wrap, wrap_array
 
@@ -154,7 +155,8 @@ def _filler(name: str, check: Callable[..., None], fill: Callable[..., Any]) -> 
     ) -> Tensor:
         if mode.recording and self._needs_grad:
             check_inplace(self)
-        kwargs = {{"from": "low", "to": "high"}.get(key, key): kwargs[key] for key in kwargs}
+        if kwargs:
+            kwargs = {{"from": "low", "to": "high"}.get(key, key): kwargs[key] for key in kwargs}
         check(self, *args, **kwargs)
         fill(_stream(generator), self._array, *args, **kwargs)
         self._bump_version()
@@ -210,6 +212,16 @@ def _check_cauchy(x: Tensor, median: float = 0, sigma: float = 1) -> None:
 _C_NAMES = {"uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int"}
 
 
+def _limits(kind: dtype) -> tuple[float, float]:
+    """The least and the largest integer that a dtype holds; floating dtypes take any."""
+    if kind.category == 2:
+        return -math.inf, math.inf
+    return (0, 1) if kind.category == 0 else (np.iinfo(kind.numpy).min, np.iinfo(kind.numpy).max)
+
+
+_LIMITS = {kind: _limits(kind) for kind in DTYPES}
+
+
 def _check_integers(x: Tensor, low: int | None = None, high: int | None = None) -> None:
     if low is None:
         return
@@ -218,13 +230,12 @@ def _check_integers(x: Tensor, low: int | None = None, high: int | None = None) 
         raise RuntimeError(
             f"random_ expects 'from' to be less than 'to', but got from={first} >= to={last}"
         )
-    kind = x._array.dtype
-    if kind.kind == "f":
+    lowest, highest = _LIMITS[x.dtype]
+    if lowest <= first and last - 1 <= highest:
         return
-    lowest, highest = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
-    for name, bound in (("from", first), ("to - 1", last - 1)):
-        if not lowest <= bound <= highest:
-            raise RuntimeError(f"{name} is out of bounds for {_C_NAMES.get(kind.name, kind.name)}")
+    name = x.dtype.name
+    bound = "to - 1" if lowest <= first <= highest else "from"
+    raise RuntimeError(f"{bound} is out of bounds for {_C_NAMES.get(name, name)}")
 
 
 def _fill_integers(
@@ -249,58 +260,60 @@ def _check_probabilities(p: Array) -> None:
     if p.dtype.kind != "f":
         kind = scalar_type(from_numpy_dtype(p.dtype))
         raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{kind}'")
-    if p.size:
-        axes = tuple(range(p.ndim))
-        if not (reduce.amin(p, axes) >= 0 and reduce.amax(p, axes) <= 1):
-            raise RuntimeError(
-                "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (Could this error "
-                "message be improved?  If so, please report an enhancement request to PyTorch.)"
-            )
+    if not kernels.are_probabilities(p):
+        raise RuntimeError(
+            "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (Could this error "
+            "message be improved?  If so, please report an enhancement request to PyTorch.)"
+        )
 
 
 def _fill_bernoulli(stream: MersenneTwister, out: Array, p: Any = 0.5) -> None:
     kernels.bernoulli(stream, out, p._array if isinstance(p, Tensor) else p)
 
 
-FILLERS = {
-    "uniform_": _filler("uniform_", _check_uniform, kernels.uniform),
-    "normal_": _filler("normal_", _check_normal, kernels.normal),
-    "log_normal_": _filler(
-        "log_normal_",
+_DISTRIBUTIONS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
+    "uniform_": (_check_uniform, kernels.uniform),
+    "normal_": (_check_normal, kernels.normal),
+    "log_normal_": (
         _check_log_normal,
         lambda stream, out, mean=1, std=2: kernels.log_normal(stream, out, mean, std),
     ),
-    "exponential_": _filler(
-        "exponential_",
+    "exponential_": (
         _check_exponential,
         lambda stream, out, lambd=1: kernels.exponential(stream, out, lambd),
     ),
-    "geometric_": _filler("geometric_", _check_geometric, kernels.geometric),
-    "cauchy_": _filler(
-        "cauchy_",
+    "geometric_": (_check_geometric, kernels.geometric),
+    "cauchy_": (
         _check_cauchy,
         lambda stream, out, median=0, sigma=1: kernels.cauchy(stream, out, median, sigma),
     ),
-    "random_": _filler("random_", _check_integers, _fill_integers),
-    "bernoulli_": _filler("bernoulli_", _check_bernoulli, _fill_bernoulli),
+    "random_": (_check_integers, _fill_integers),
+    "bernoulli_": (_check_bernoulli, _fill_bernoulli),
 }
+FILLERS = {name: _filler(name, *each) for name, each in _DISTRIBUTIONS.items()}
 
 
 # ---------------------------------------------------------------------- new tensors
 
 
-def _empty(shape: Sequence[Any], kind: dtype, out: Tensor | None = None) -> Tensor:
-    sizes = tuple(int(n) for n in shape)
-    for n in sizes:
-        if n < 0:
-            raise RuntimeError(
-                f"Trying to create tensor with negative dimension {n}: {list(sizes)}"
-            )
+def _empty(shape: tuple[int, ...], kind: dtype, out: Tensor | None = None) -> Tensor:
+    if out is None:
+        return wrap(memory.empty(shape, kind.numpy), kind)
+    if out._array.shape != shape:
+        out._array = memory.empty(shape, out._array.dtype)
+    return out
+
+
+def _filled(
+    name: str, result: Tensor, out: Tensor | None, generator: Generator | None, *parameters: Any
+) -> Tensor:
+    """The result, which is new unless it is ``out``, filled with numbers of a distribution."""
     if out is not None:
-        if out._array.shape != sizes:
-            out._array = memory.empty(sizes, out._array.dtype)
-        return out
-    return wrap(memory.empty(sizes, kind.numpy), kind)
+        return FILLERS[name](result, *parameters, generator=generator)
+    check, fill = _DISTRIBUTIONS[name]
+    check(result, *parameters)
+    fill(_stream(generator), result._array, *parameters)
+    return result
 
 
 def _kind(given: Any, default: dtype | None = None) -> dtype:
@@ -321,13 +334,12 @@ def _creator(name: str, filler: str) -> Callable[..., Tensor]:
         pin_memory: bool = False,
         **named: Any,
     ) -> Tensor:
-        shape = spread(size) if size else spread((named.pop("size"),)) if "size" in named else ()
+        shape = shape_of(name, size, named.pop("size", None) if named else None)
         if named:
             raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(named))}'")
         if device is not None:
             _cpu(device)
-        result = _empty(shape, _kind(dtype), out)
-        FILLERS[filler](result, generator=generator)
+        result = _filled(filler, _empty(shape, _kind(dtype), out), out, generator)
         return result.requires_grad_() if requires_grad else result
 
     function.__name__ = function.__qualname__ = name
@@ -353,7 +365,7 @@ def _like(name: str, filler: str) -> Callable[..., Tensor]:
         generator: Generator | None = None,
     ) -> Tensor:
         result = _empty_like(input, _kind(dtype, input.dtype))
-        FILLERS[filler](result, generator=generator)
+        _filled(filler, result, None, generator)
         return result.requires_grad_() if requires_grad else result
 
     function.__name__ = function.__qualname__ = name
@@ -370,7 +382,17 @@ rand_like = _like("rand_like", "uniform_")
 randn_like = _like("randn_like", "normal_")
 
 
-def randint(*args: Any, generator: Generator | None = None, **kwargs: Any) -> Tensor:
+def randint(
+    *args: Any,
+    generator: Generator | None = None,
+    out: Tensor | None = None,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    **named: Any,
+) -> Tensor:
     """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``.
 
     The dtype is int64 unless given. Raises RuntimeError for an empty range.
@@ -379,26 +401,33 @@ def randint(*args: Any, generator: Generator | None = None, **kwargs: Any) -> Te
     >>> torch.randint(3, 4, (2,))
     tensor([3, 3])
     """
+    low, high, size = _range_and_size(args, named)
+    if device is not None:
+        _cpu(device)
+    shape = shape_of("randint", (tuple(size),))
+    result = _empty(shape, _kind(dtype, int64), out)
+    _filled("random_", result, out, generator, int(low), int(high))
+    return result.requires_grad_() if requires_grad else result
+
+
+def _range_and_size(args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """``low``, ``high`` and ``size`` of :func:`randint`, each by its place or by its name."""
+    if not named and 2 <= len(args) <= 3:
+        return (0, *args)[-3:]
     given = list(args)
-    size = kwargs.pop("size", None)
+    size = named.pop("size", None)
     if size is None:
         size = given.pop()
-    low, high = kwargs.pop("low", None), kwargs.pop("high", None)
+    low, high = named.pop("low", None), named.pop("high", None)
     if high is None:
         high = given.pop()
     if low is None:
         low = given.pop() if given else 0
-    out, requires_grad = kwargs.pop("out", None), kwargs.pop("requires_grad", False)
-    kind = _kind(kwargs.pop("dtype", None), int64)
-    for name in ("device", "layout", "pin_memory"):
-        kwargs.pop(name, None)
-    if given or kwargs:
+    if given or named:
         raise TypeError(
-            f"randint() received an invalid combination of arguments {(*given, *kwargs)}"
+            f"randint() received an invalid combination of arguments {(*given, *named)}"
         )
-    result = _empty(size, kind, out)
-    FILLERS["random_"](result, int(low), int(high), generator=generator)
-    return result.requires_grad_() if requires_grad else result
+    return low, high, size
 
 
 def randint_like(
@@ -407,7 +436,7 @@ def randint_like(
     """Integers in [low, high), or [0, low), of another tensor's size and dtype."""
     first, last = (0, low) if high is None else (low, high)
     result = _empty_like(input, _kind(dtype, input.dtype))
-    return FILLERS["random_"](result, int(first), int(last))
+    return _filled("random_", result, None, None, int(first), int(last))
 
 
 def randperm(
@@ -419,7 +448,7 @@ def randperm(
     **unused: Any,
 ) -> Tensor:
     """The numbers 0 to n - 1 in random order, int64 unless another dtype is given."""
-    result = _empty((n,), _kind(dtype, int64), out)
+    result = _empty(shape_of("randperm", (n,)), _kind(dtype, int64), out)
     kernels.permutation(_stream(generator), result._array)
     return result
 
@@ -439,16 +468,15 @@ def normal(
     """
     numbers = not isinstance(mean, Tensor) and not isinstance(std, Tensor)
     if numbers:
-        result = _empty(() if size is None else size, _kind(options.get("dtype")), out)
-        FILLERS["normal_"](result, mean, std, generator=generator)
-        return result
+        result = _empty(shape_of("normal", (tuple(size or ()),)), _kind(options.get("dtype")), out)
+        return _filled("normal_", result, out, generator, mean, std)
     if isinstance(std, Tensor) and std._array.size:
         least = reduce.amin(std._array, tuple(range(std.ndim)))
         if least < 0:
             raise RuntimeError("normal expects all elements of std >= 0.0")
     like = add(mean * 0, std * 0) if isinstance(mean, Tensor) else std * 0
-    result = _empty(like.shape, like.dtype, out)
-    FILLERS["normal_"](result, generator=generator)
+    result = _empty(like._array.shape, like.dtype, out)
+    _filled("normal_", result, out, generator)
     scaled = add(mul(result, std), mean)
     result._array[...] = scaled._array
     return result
@@ -458,12 +486,10 @@ def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None, out: Any = None
 ) -> Tensor:
     """Ones with the probabilities in the tensor (or ``p``), else zeros, in its dtype."""
-    result = _empty_like(input, input.dtype) if out is None else out
-    refuse_overlap(result._array)
-    if p is None:
-        _check_probabilities(input._array)
-    probability = input.detach() if p is None else p
-    return FILLERS["bernoulli_"](result, probability, generator=generator)
+    if out is not None:
+        refuse_overlap(out._array)
+    result = _empty(input._array.shape, input.dtype) if out is None else out
+    return _filled("bernoulli_", result, out, generator, input if p is None else p)
 
 
 def multinomial(

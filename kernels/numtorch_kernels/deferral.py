@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from threading import get_ident
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .build import Loop, made_ufunc, replace_ufuncs
 from .calls.holders import set_busy
 
 Array = np.ndarray[Any, Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Queue(Protocol):
@@ -127,26 +128,31 @@ def _suspended() -> Iterator[None]:
 
 
 class settled:
-    """What is done within is done at once, after all that was put off; of a function, all of it."""
+    """What is done within is done at once, after all that was put off.
+
+    A block in a ``with`` statement, or a function that it decorates.
+    """
+
+    __slots__ = ("_suspension",)
 
     def __enter__(self) -> None:
         settle()
-        self._inner = _suspended() if deferring() else None
-        if self._inner is not None:
-            self._inner.__enter__()
+        self._suspension = _suspended() if deferring() else None
+        if self._suspension is not None:
+            self._suspension.__enter__()
 
     def __exit__(self, *raised: Any) -> None:
-        if self._inner is not None:
-            self._inner.__exit__(*raised)
+        if self._suspension is not None:
+            self._suspension.__exit__(*raised)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorates a function."""
+    def __call__(self, function: Function) -> Function:
+        """The function, all of whose calls are such blocks."""
 
         @wraps(function)
-        def inner(*args: Any, **kwargs: Any) -> Any:
+        def at_once(*args: Any, **kwargs: Any) -> Any:
             if nobody_defers():
                 return function(*args, **kwargs)
             with settled():
                 return function(*args, **kwargs)
 
-        return inner
+        return at_once  # type: ignore[return-value]

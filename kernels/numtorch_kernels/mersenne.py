@@ -21,7 +21,10 @@ Array = np.ndarray[Any, Any]
 
 SIZE = 624  # words of state
 _SHIFT = 397  # how far ahead the word is that a twist mixes in
-_LEFT, _NEXT = SIZE, SIZE + 1  # behind the words: draws before the next twist plus 1, next word
+# Behind the words: draws before the next twist plus 1, the next word, whether a float64 is kept.
+_LEFT, _NEXT, KEEPS = SIZE, SIZE + 1, SIZE + 2
+KEPT = SIZE + 4  # its place, of two words, which is aligned
+_WORDS = SIZE + 6
 
 _INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
 _INITIAL = 5489  # the algorithm's default seed
@@ -75,9 +78,10 @@ def seed_words(count, size, seed, seed_outer, state, state_outer, state_step):
     state[_NEXT] = 0
 
 
-def draw_words(count, size, n, state, state_outer, state_step, out, out_outer, out_step):
-    """Fills out with the next n words and advances the state, which is changed in place."""
-    words, drawn = uint32_at(state), uint32_at(out)
+@helper
+def next_words(state, n, memory):
+    """Fills memory with the next n words and advances the state."""
+    words, drawn = uint32_at(state), uint32_at(memory)
     left, position = state[_LEFT], state[_NEXT]
     done = 0
     while done < n:
@@ -100,6 +104,11 @@ def draw_words(count, size, n, state, state_outer, state_step, out, out_outer, o
     state[_NEXT] = position
 
 
+def draw_words(count, size, n, state, state_outer, state_step, out, out_outer, out_step):
+    """Fills out with the next n words and advances the state, which is changed in place."""
+    next_words(state, n, out)
+
+
 @cache
 def _seed_loop() -> Loop:
     return gufunc(seed_words, "()->(s)", (_INT64, _INT32))
@@ -119,19 +128,33 @@ class MersenneTwister:
     3499211612
     """
 
-    __slots__ = ("lock", "next_float_normal", "next_normal", "seed", "state")
+    __slots__ = ("_kept", "first", "lock", "next_float_normal", "seed", "state")
 
     def __init__(self, seed: int = _INITIAL) -> None:
         self.lock = threading.RLock()
-        self.state = np.empty(SIZE + 2, _INT32)
+        self.state = np.empty(_WORDS, _INT32)
+        self.first = self.state[0, ...]
+        """The first word of the state, for loops to which only its address matters."""
+        self._kept = self.state[KEPT:].view(np.float64)
         self.manual_seed(seed)
+
+    @property
+    def next_normal(self) -> float | None:
+        """The normal number that was drawn along with one that was asked for."""
+        return float(self._kept[0]) if self.state[KEEPS] else None
+
+    @next_normal.setter
+    def next_normal(self, value: float | None) -> None:
+        self.state[KEEPS] = value is not None
+        if value is not None:
+            self._kept[0] = value
 
     @settled()
     def manual_seed(self, seed: int) -> None:
         """Starts the stream of a seed, of which the low 32 bits count."""
         with self.lock:
             self.seed = seed & 0xFFFFFFFFFFFFFFFF
-            self.next_normal: float | None = None
+            self.next_normal = None
             self.next_float_normal: float | None = None
             _seed_loop().ufunc(np.array(seed & 0xFFFFFFFF, _INT64), self.state)
 

@@ -16,18 +16,19 @@ import numpy as np
 
 from . import boxmuller, memory
 from .bits import floor, fma
-from .boxmuller import unit_f32, unit_f64
-from .build import Loop, gufunc
+from .boxmuller import BLOCK, unit_f32, unit_f64
+from .build import Loop, gufunc, specialise
 from .deferral import settled
 from .drive import drive
-from .intrinsics import cast, helper
+from .intrinsics import buffer, cast, float64_at, helper, int64_at, offset, pointer_reader
 from .layout import aligned
-from .mersenne import MersenneTwister
+from .mersenne import KEEPS, KEPT, MersenneTwister, next_words
 from .sort import topk
 
 __all__ = [
     "MersenneTwister",
     "any_integers",
+    "are_probabilities",
     "bernoulli",
     "cauchy",
     "exponential",
@@ -45,8 +46,9 @@ Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 
 _INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT64, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
 
+FEW = 256  # elements, drawn by one loop: of a stack buffer they fill half
 WIDE_RANGE = 1 << 28  # from here on, a word modulo the range prefers small numbers noticeably
 WIDE_PERMUTATION = 0xFFFFFFFF // 20  # likewise
 _LOWEST = -(1 << 63)
@@ -115,6 +117,16 @@ def wrap_pairs(count, k, word, word_step, p, p_outer, p_step, out, out_step):
         out[i * out_step] = cast(out, np.int64(value) + base)
 
 
+def check(count, n, p, p_outer, p_step, out, out_step):
+    """Whether all elements of a row are within [0, 1]."""
+    for row in range(count):
+        misses = 0
+        for i in range(n):
+            value = p[row * p_outer + i * p_step]
+            misses += not (value >= 0 and value <= 1)
+        out[row * out_step] = cast(out, misses == 0)
+
+
 def shuffle(count, m, n, word, word_outer, word_step, out, out_outer, out_step):
     """Fisher and Yates: each place swaps with a random one at or after it."""
     for i in range(n):
@@ -164,6 +176,69 @@ def spin(count, n, samples, weight, weight_outer, weight_step, word, word_outer,
             out[row * out_outer + k * out_step] = low
 
 
+def made(*operands):
+    """Stands for one of the kernels above, which each build binds."""
+    raise NotImplementedError
+
+
+def word_at(address):
+    """Stands for ``int32_at`` or ``int64_at``: whether ``made`` takes words or pairs of words."""
+    raise NotImplementedError
+
+
+WIDTH = 1  # stands for how many words it takes
+
+paired, shuffled = helper(boxmuller.pairs), helper(shuffle)
+
+# Few elements are drawn by one loop, which ufuncs run without iterating over core dimensions: to it
+# state and p are numbers, behind which the others lie.
+
+
+def draw_few(count, state, state_step, p, p_step, out, out_step):
+    """The generator's next words become numbers, by parameters."""
+    word = buffer(word_at(state))
+    next_words(state, count * WIDTH, word)
+    made(count, 2, word, 1, p, 0, 1, out, out_step)
+
+
+def draw_few_normals(count, state, state_step, p, p_step, out, out_step):
+    """Likewise pairs of normal numbers; what is drawn too much is kept for the next call."""
+    word, value = buffer(int64_at(state)), buffer(float64_at(state))
+    kept = float64_at(offset(state, KEPT))
+    start = np.int64(state[KEEPS])
+    value[0] = kept[0]
+    draws = (count - start + 1) // 2
+    next_words(state, 4 * draws, word)
+    paired(draws, 2, word, 2, 1, offset(value, start), 2, 1)
+    state[KEEPS] = start + 2 * draws - count
+    kept[0] = value[count]
+    made(count, 2, value, 1, p, 0, 1, out, out_step)
+
+
+def draw_few_blocks(count, state, state_step, p, p_step, out, out_step):
+    """Likewise blocks of 16 normal numbers; the last 16 are drawn again where others remain."""
+    word = buffer(word_at(state))
+    next_words(state, count * WIDTH, word)
+    made(count // BLOCK, BLOCK, 2, word, BLOCK, 1, p, 0, 1, out, BLOCK, 1)
+    if count % BLOCK != 0:
+        next_words(state, BLOCK * WIDTH, word)
+        made(1, BLOCK, 2, word, BLOCK, 1, p, 0, 1, offset(out, count - BLOCK), BLOCK, 1)
+
+
+def toss_few(count, state, state_step, p, p_step, out, out_step):
+    """Likewise words become 1 with a probability of each element, else 0."""
+    word = buffer(word_at(state))
+    next_words(state, count * WIDTH, word)
+    made(count, word, 1, p, p_step, out, out_step)
+
+
+def shuffle_few(count, state, state_step, out, out_step):
+    """Likewise words become a permutation."""
+    word = buffer(state)
+    next_words(state, count - 1, word)
+    shuffled(count, count - 1, count, word, 0, 1, out, 0, out_step)
+
+
 @helper
 def exponential_of(value, p):
     """By inversion; p[0] is the rate."""
@@ -194,11 +269,54 @@ def log_normal_of(value, p):
     return math.exp(fma(value, p[1], p[0]))
 
 
+def _word(dtype: Dtype) -> Dtype:
+    """What a uniform number of a dtype is made of: a pair of words for float64, else a word."""
+    return _INT64 if dtype == _FLOAT64 else _INT32
+
+
+def _unit(dtype: Dtype) -> Any:
+    return unit_f64 if dtype == _FLOAT64 else unit_f32
+
+
+class _Recipe:
+    """How words become numbers: by a kernel, what it is bound to, and parameters of a dtype."""
+
+    def __init__(
+        self,
+        kernel: Callable[..., Any],
+        word: Dtype,
+        parameter: Dtype,
+        few: Callable[..., Any] = draw_few,
+        **bind: Any,
+    ) -> None:
+        self.kernel, self.word, self.parameter = kernel, word, parameter
+        self.few = few  # the kernel that draws the words, too
+        self.bind = bind
+
+
+_EXPONENTIAL = _Recipe(invert, _INT64, _FLOAT64, formula=exponential_of)
+_GEOMETRIC = _Recipe(invert, _INT64, _FLOAT64, formula=geometric_of)
+_CAUCHY = _Recipe(invert, _INT64, _FLOAT64, formula=cauchy_of)
+_NORMAL = _Recipe(adapt, _INT64, _FLOAT64, draw_few_normals, formula=normal_of)
+_LOG_NORMAL = _Recipe(adapt, _INT64, _FLOAT64, draw_few_normals, formula=log_normal_of)
+_INTEGERS = _Recipe(wrap, _INT32, _INT64)
+_WIDE_INTEGERS = _Recipe(wrap_pairs, _INT64, _INT64)
+
+
 @cache
-def _parametric(kernel: Callable[..., Any], source: Dtype, p: Dtype, out: Dtype, of: Any) -> Loop:
-    """The loop of a kernel with parameters, for a ``unit`` or a ``formula``."""
-    name = "unit" if of in (unit_f32, unit_f64) else "formula"
-    return gufunc(kernel, "(),(k)->()", (source, p, out), bind={name: of} if of else None)
+def _uniform(dtype: Dtype) -> _Recipe:
+    return _Recipe(spread, _word(dtype), dtype, unit=_unit(dtype))
+
+
+@cache
+def _blocks(dtype: Dtype) -> _Recipe:
+    kernel = boxmuller.block_f64 if dtype == _FLOAT64 else boxmuller.block_f32
+    return _Recipe(kernel, _word(dtype), dtype, draw_few_blocks)
+
+
+@cache
+def _bernoulli(dtype: Dtype) -> _Recipe:
+    return _Recipe(succeed, _word(dtype), dtype, toss_few, unit=_unit(dtype))
 
 
 @lru_cache(256)
@@ -207,13 +325,25 @@ def _parameters(dtype: Dtype, *p: float) -> Array:
     return np.array(p, dtype)
 
 
-def _word(dtype: Dtype) -> Dtype:
-    """What a uniform number of a dtype is made of: a pair of words for float64, else a word."""
-    return _INT64 if dtype == _FLOAT64 else _INT32
+@lru_cache(256)
+def _for_few(recipe: _Recipe, out: Dtype, *p: float) -> tuple[Loop, Array]:
+    """The loop for few elements, and the first parameter, behind which the others lie."""
+    return _loop_for_few(recipe, out), _parameters(recipe.parameter, *p)[0, ...]
 
 
-def _unit(dtype: Dtype) -> Any:
-    return unit_f64 if dtype == _FLOAT64 else unit_f32
+@cache
+def _loop_for_few(recipe: _Recipe, out: Dtype) -> Loop:
+    bound = {
+        "made": specialise(recipe.kernel, recipe.bind),
+        "word_at": pointer_reader(recipe.word),
+        "WIDTH": recipe.word.itemsize // _INT32.itemsize,
+    }
+    return gufunc(recipe.few, "(),()->()", (_INT32, recipe.parameter, out), bind=bound)
+
+
+@cache
+def _loop_of_shuffle(out: Dtype) -> Loop:
+    return gufunc(shuffle_few, "()->()", (_INT32, out))
 
 
 def _in_memory_order(array: Array, like: Array) -> Array:
@@ -228,7 +358,28 @@ def _draw(generator: MersenneTwister, shape: tuple[int, ...], word: Dtype) -> Ar
     return generator.words(math.prod(shape) * (word.itemsize // 4)).view(word).reshape(shape)
 
 
-def _fill(generator: MersenneTwister, out: Array, loop: Loop, operand: Array) -> Array:
+def _are_few(out: Array) -> bool:
+    """Whether one loop draws the words, too."""
+    return out.size <= FEW and out.flags.c_contiguous
+
+
+def _draw_few(generator: MersenneTwister, out: Array, loop: Loop, *operands: Array) -> Array:
+    """Fills out by a loop that draws the words, too."""
+    with generator.lock:
+        loop.ufunc(generator.first, *operands, out)
+    return out
+
+
+def _fill(generator: MersenneTwister, out: Array, recipe: _Recipe, *p: float) -> Array:
+    """Fills out by a recipe of words."""
+    if _are_few(out):
+        return _draw_few(generator, out, *_for_few(recipe, out.dtype, *p))
+    dtypes = recipe.word, recipe.parameter, out.dtype
+    loop = gufunc(recipe.kernel, "(),(k)->()", dtypes, bind=recipe.bind)
+    return _fill_in_order(generator, out, loop, _parameters(recipe.parameter, *p))
+
+
+def _fill_in_order(generator: MersenneTwister, out: Array, loop: Loop, operand: Array) -> Array:
     """Fills out by a loop of words and one more operand."""
     target = _in_memory_order(out, out)
     drive(loop, _draw(generator, target.shape, loop.dtypes[0]), operand, target)
@@ -244,9 +395,7 @@ def uniform(generator: MersenneTwister, out: Array, low: float = 0.0, high: floa
     >>> random.uniform(random.MersenneTwister(0), np.empty(2, np.float32)).tolist()
     [0.49625658988952637, 0.7682217955589294]
     """
-    dtype = out.dtype
-    loop = _parametric(spread, _word(dtype), dtype, dtype, _unit(dtype))
-    return _fill(generator, out, loop, _parameters(dtype, low, high))
+    return _fill(generator, out, _uniform(out.dtype), low, high)
 
 
 @settled()
@@ -258,40 +407,44 @@ def normal(generator: MersenneTwister, out: Array, mean: float = 0.0, std: float
     of pairs of float64, four words each; the half of a pair that is left over waits for the next
     call.
     """
-    if out.size >= boxmuller.BLOCK and out.flags.c_contiguous:
+    if out.size >= BLOCK and out.flags.c_contiguous:
         return _normal_blocks(generator, out, mean, std)
-    return _of_normals(generator, out, mean, std, normal_of)
+    return _of_normals(generator, out, _NORMAL, mean, std)
 
 
 @settled()
 def log_normal(generator: MersenneTwister, out: Array, mean: float, std: float) -> Array:
     """Numbers whose logarithms are normal, made in pairs as small arrays of :func:`normal`."""
-    return _of_normals(generator, out, mean, std, log_normal_of)
+    return _of_normals(generator, out, _LOG_NORMAL, mean, std)
 
 
 def _normal_blocks(generator: MersenneTwister, out: Array, mean: float, std: float) -> Array:
-    dtype, flat, size = out.dtype, out.reshape(-1), boxmuller.BLOCK
-    word, kernel = _word(dtype), boxmuller.block_f32
-    if dtype == _FLOAT64:
-        kernel = boxmuller.block_f64
-    loop = gufunc(kernel, "(b),(k)->(b)", (word, dtype, dtype))
+    dtype = out.dtype
+    recipe = _blocks(dtype)
+    if out.size <= FEW:
+        return _draw_few(generator, out, *_for_few(recipe, out.dtype, mean, std))
+    word = recipe.word
+    loop = gufunc(recipe.kernel, "(b),(k)->(b)", (word, dtype, dtype))
     parameters = _parameters(dtype, mean, std)
-    whole = out.size - out.size % size
+    flat, whole = out.reshape(-1), out.size - out.size % BLOCK
     with generator.lock:
         words = _draw(generator, (out.size,), word)
-        again = _draw(generator, (size,), word) if whole < out.size else None
-    drive(loop, words[:whole].reshape(-1, size), parameters, flat[:whole].reshape(-1, size))
+        again = _draw(generator, (BLOCK,), word) if whole < out.size else None
+    drive(loop, words[:whole].reshape(-1, BLOCK), parameters, flat[:whole].reshape(-1, BLOCK))
     if again is not None:
-        drive(loop, again, parameters, flat[-size:])
+        drive(loop, again, parameters, flat[-BLOCK:])
     return out
 
 
 def _of_normals(
-    generator: MersenneTwister, out: Array, mean: float, std: float, of: Callable[..., Any]
+    generator: MersenneTwister, out: Array, recipe: _Recipe, mean: float, std: float
 ) -> Array:
+    if _are_few(out):
+        return _draw_few(generator, out, *_for_few(recipe, out.dtype, mean, std))
     target = _in_memory_order(out, out)
     values = _standard_normals(generator, out.size).reshape(target.shape)
-    loop = _parametric(adapt, _FLOAT64, _FLOAT64, out.dtype, of)
+    dtypes = _FLOAT64, recipe.parameter, out.dtype
+    loop = gufunc(recipe.kernel, "(),(k)->()", dtypes, bind=recipe.bind)
     drive(loop, values, _parameters(_FLOAT64, mean, std), target)
     return out
 
@@ -314,13 +467,13 @@ def _standard_normals(generator: MersenneTwister, count: int) -> Array:
 @settled()
 def exponential(generator: MersenneTwister, out: Array, rate: float = 1.0) -> Array:
     """Exponential numbers, two words each."""
-    return _inverted(generator, out, exponential_of, rate)
+    return _fill(generator, out, _EXPONENTIAL, rate)
 
 
 @settled()
 def geometric(generator: MersenneTwister, out: Array, p: float) -> Array:
     """How many trials with chance p it takes until one succeeds: two words each, of any dtype."""
-    return _inverted(generator, out, geometric_of, p)
+    return _fill(generator, out, _GEOMETRIC, p)
 
 
 @settled()
@@ -328,14 +481,7 @@ def cauchy(
     generator: MersenneTwister, out: Array, median: float = 0.0, sigma: float = 1.0
 ) -> Array:
     """Cauchy numbers, two words each."""
-    return _inverted(generator, out, cauchy_of, median, sigma)
-
-
-def _inverted(
-    generator: MersenneTwister, out: Array, of: Callable[..., Any], *parameters: float
-) -> Array:
-    loop = _parametric(invert, _INT64, _FLOAT64, out.dtype, of)
-    return _fill(generator, out, loop, _parameters(_FLOAT64, *parameters))
+    return _fill(generator, out, _CAUCHY, median, sigma)
 
 
 @settled()
@@ -345,14 +491,24 @@ def bernoulli(generator: MersenneTwister, out: Array, p: Array | float) -> Array
     p is a number, or an array of floats that broadcasts to ``out``. A number or float64 takes two
     words an element, float32 one.
     """
-    chance = aligned(np.asarray(p))
-    dtype = chance.dtype
-    loop = gufunc(
-        succeed, "(),()->()", (_word(dtype), dtype, out.dtype), bind={"unit": _unit(dtype)}
-    )
+    chance = aligned(p) if isinstance(p, np.ndarray) else np.array(p, _FLOAT64)
+    recipe = _bernoulli(chance.dtype)
+    if chance.ndim and chance.shape != out.shape:
+        chance = np.broadcast_to(chance, out.shape)
+    if _are_few(out) and chance.flags.c_contiguous:
+        return _draw_few(generator, out, _loop_for_few(recipe, out.dtype), chance)
     if chance.ndim:
-        chance = _in_memory_order(np.broadcast_to(chance, out.shape), out)
-    return _fill(generator, out, loop, chance)
+        chance = _in_memory_order(chance, out)
+    dtypes = recipe.word, recipe.parameter, out.dtype
+    loop = gufunc(recipe.kernel, "(),()->()", dtypes, bind=recipe.bind)
+    return _fill_in_order(generator, out, loop, chance)
+
+
+@settled()
+def are_probabilities(p: Array) -> bool:
+    """Whether all elements, which are floats, are within [0, 1]."""
+    flat = aligned(p).reshape(-1)
+    return bool(gufunc(check, "(n)->()", (flat.dtype, _BOOL)).ufunc(flat))
 
 
 def representable(low: int, high: int, dtype: Dtype) -> tuple[int, int]:
@@ -400,15 +556,15 @@ def _last(dtype: Dtype) -> int:
 
 
 def _wrapped(generator: MersenneTwister, out: Array, low: int, size: int, wide: bool) -> Array:
-    kernel, word = (wrap_pairs, _INT64) if wide else (wrap, _INT32)
-    loop = _parametric(kernel, word, _INT64, out.dtype, None)
-    signed = (size + (1 << 63)) % (1 << 64) - (1 << 63)
-    return _fill(generator, out, loop, _parameters(_INT64, low, signed))
+    recipe = _WIDE_INTEGERS if wide else _INTEGERS
+    return _fill(generator, out, recipe, low, size if size < 1 << 63 else size - (1 << 64))
 
 
 @settled()
 def permutation(generator: MersenneTwister, out: Array) -> Array:
     """The numbers 0 to n - 1 in random order in out[n]: n - 1 words."""
+    if _are_few(out):
+        return _draw_few(generator, out, _loop_of_shuffle(out.dtype))
     wide = out.size >= WIDE_PERMUTATION
     kernel, word = (shuffle_wide, _INT64) if wide else (shuffle, _INT32)
     draws = out.size if wide else max(out.size - 1, 0)
@@ -435,5 +591,5 @@ def multinomial(
         return out
     scores = np.empty_like(weights)
     loop = gufunc(race, "(),()->()", (_INT64, dtype, dtype))
-    _fill(generator, scores, loop, _in_memory_order(weights, scores))
+    _fill_in_order(generator, scores, loop, _in_memory_order(weights, scores))
     return topk(scores, samples, scores.ndim - 1)[1]

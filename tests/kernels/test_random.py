@@ -6,7 +6,7 @@ import pytest
 from numtorch_kernels import random
 
 SEEDS = [0, 42, 2**40 + 7]
-SIZES = [*range(41), 1000, 10007]
+SIZES = [*range(41), 255, 256, 257, 1000, 10007]
 DTYPES = ["float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
 
