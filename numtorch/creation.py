@@ -43,9 +43,12 @@ def _dtype_of(function: str, given: Any, otherwise: dtype) -> dtype:
 
 
 def _made(
-    function: str, array: Array, kind: dtype, requires_grad: bool, place: dict[str, Any]
-) -> Tensor:
-    """The tensor of a new array; ``place`` holds device=, layout= and such."""
+    function: str, array: Array, kind: dtype, requires_grad: bool, place: dict[str, Any],
+    out: Any = None, given: Any = None,
+) -> Tensor:  # fmt: skip
+    """The tensor of a new array, or ``out``; ``place`` holds device=, layout= and such."""
+    if out is not None:
+        return _written(function, out, array, given)
     if place:
         _check_place(function, place)
     result = wrap(array, kind)
@@ -74,15 +77,12 @@ def shape_of(function: str, given: tuple[Any, ...], size: Any = None) -> tuple[i
     Raises TypeError for what is no tuple of ints, RuntimeError for negative sizes.
     """
     sizes = given[0] if len(given) == 1 and given[0].__class__ in _SHAPES else given
-    if not given or size is not None:
-        return _unusual_shape(function, given, size)
-    for n in sizes:
-        if n.__class__ is not int or n < 0:
-            return _unusual_shape(function, given, size)
-    return tuple(sizes)
-
-
-def _unusual_shape(function: str, given: tuple[Any, ...], size: Any) -> tuple[int, ...]:
+    if given and size is None:
+        for n in sizes:
+            if n.__class__ is not int or n < 0:
+                break
+        else:
+            return tuple(sizes)
     if size is not None:
         given = (*given, size)
     elif not given:
@@ -133,6 +133,16 @@ def _number(function: str, name: str, position: int, value: Any) -> Any:
         f"{function}(): argument '{name}' (position {position}) must be Number, "
         f"not {type_name(type(value))}"
     )
+
+
+def _count(function: str, name: str, position: int, value: Any) -> int:
+    """An int argument."""
+    if value.__class__ is not int and (isinstance(value, bool) or not hasattr(value, "__index__")):
+        raise TypeError(
+            f"{function}(): argument '{name}' (position {position}) must be int, "
+            f"not {type_name(type(value))}"
+        )
+    return int(value)
 
 
 def _written(function: str, out: Tensor, array: Array, given: Any) -> Tensor:
@@ -271,13 +281,24 @@ def from_numpy(ndarray: Any) -> Tensor:
 # ---------------------------------------------------------------------- constants
 
 
-def _full(function: str, shape: tuple[int, ...], value: Any, given: Any, options: Any) -> Tensor:
-    out, requires_grad, place = options
+def _full(
+    function: str, shape: tuple[int, ...], value: Any, given: Any, out: Any, *options: Any
+) -> Tensor:
+    """A tensor of a number, which is checked."""
     kind = _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
-    array = sequence.full(shape, number_array(value, kind))
-    if out is not None:
-        return _written(function, out, array, given)
-    return _made(function, array, kind, requires_grad, place)
+    return _constant(function, shape, number_array(value, kind), kind, out, *options)
+
+
+def _constant(
+    function: str, shape: tuple[int, ...], value: Any, given: Any, out: Any, requires_grad: bool,
+    place: dict[str, Any],
+) -> Tensor:  # fmt: skip
+    """A tensor of what a 0-d array of its dtype holds, or of 0 or 1."""
+    kind = get_default_dtype() if out is None else out.dtype
+    if given is not None:
+        kind = _dtype_of(function, given, kind)
+    array = sequence.full(shape, value, kind.numpy)
+    return _made(function, array, kind, requires_grad, place, out, given)
 
 
 def zeros(
@@ -292,7 +313,7 @@ def zeros(
             [0., 0.]])
     """
     sizes = shape_of("zeros", shape, size)
-    return _full("zeros", sizes, 0, dtype, (out, requires_grad, place))
+    return _constant("zeros", sizes, 0, dtype, out, requires_grad, place)
 
 
 def ones(
@@ -301,7 +322,7 @@ def ones(
 ) -> Tensor:  # fmt: skip
     """A tensor of ones, of the default dtype unless another is given."""
     sizes = shape_of("ones", shape, size)
-    return _full("ones", sizes, 1, dtype, (out, requires_grad, place))
+    return _constant("ones", sizes, 1, dtype, out, requires_grad, place)
 
 
 def empty(
@@ -332,7 +353,7 @@ def full(
             f"not {type_name(type(size))}"
         )
     kind = scalar_dtype(value) if dtype is None and out is None else dtype
-    return _full("full", shape_of("full", (size,)), value, kind, (out, requires_grad, place))
+    return _full("full", shape_of("full", (size,)), value, kind, out, requires_grad, place)
 
 
 def empty_strided(
@@ -359,20 +380,14 @@ def eye(
     requires_grad: bool = False, **place: Any,
 ) -> Tensor:  # fmt: skip
     """A matrix [n, m] with ones on the diagonal and zeros elsewhere; m is n by default."""
-    for position, (name, value) in enumerate((("n", n), ("m", n if m is None else m)), 1):
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(
-                f"eye(): argument '{name}' (position {position}) must be int, "
-                f"not {type_name(type(value))}"
-            )
-        if value < 0:
-            raise RuntimeError(f"{name} must be greater or equal to 0, got {value}")
-    result = _full(
-        "eye", (int(n), int(n if m is None else m)), 0, dtype, (out, requires_grad, place)
-    )
-    array = result._array
-    write(as_strided(array, (min(array.shape),), (sum(array.strides),)), np.ones((), array.dtype))
-    return result
+    rows = _count("eye", "n", 1, n)
+    columns = rows if m is None else _count("eye", "m", 2, m)
+    if rows < 0 or columns < 0:
+        name, value = ("n", rows) if rows < 0 else ("m", columns)
+        raise RuntimeError(f"{name} must be greater or equal to 0, got {value}")
+    kind = _dtype_of("eye", dtype, get_default_dtype() if out is None else out.dtype)
+    array = sequence.eye(rows, columns, kind.numpy)
+    return _made("eye", array, kind, requires_grad, place, out, dtype)
 
 
 # ---------------------------------------------------------------------- progressions
@@ -396,13 +411,15 @@ def arange(
     start = 0 if start is None else start
     if end is None:
         raise TypeError("arange() received an invalid combination of arguments - got ()")
-    start = _number("arange", "start", 1, start)
-    end = _number("arange", "end", 1 if start == 0 else 2, end)
-    step = _number("arange", "step", 3, step)
-    whole = not any(isinstance(each, float) for each in (start, end, step))
+    whole = start.__class__ is end.__class__ is step.__class__ is int
+    if not whole:
+        start = _number("arange", "start", 1, start)
+        end = _number("arange", "end", 1 if start == 0 else 2, end)
+        step = _number("arange", "step", 3, step)
+        whole = not any(isinstance(each, float) for each in (start, end, step))
     inferred = DTYPES[2] if whole else get_default_dtype()
     kind = _dtype_of("arange", dtype, inferred if out is None else out.dtype)
-    if not math.isfinite(start) or not math.isfinite(end):
+    if not whole and not (math.isfinite(start) and math.isfinite(end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if step == 0:
         raise RuntimeError("step must be nonzero")
@@ -410,15 +427,15 @@ def arange(
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if kind.category == 0:
         raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
-    if kind.category == 1:
+    if kind.category == 2:
+        length = math.ceil((end - start) / step)
+    else:
         start, end, step = int(start), int(end), int(step)
         if step == 0:
             raise ValueError("step must be nonzero")
-    length = -((start - end) // step) if kind.category == 1 else math.ceil((end - start) / step)
+        length = -((start - end) // step)
     array = sequence.arange(start, step, length, kind.numpy)
-    if out is not None:
-        return _written("arange", out, array, dtype)
-    return _made("arange", array, kind, requires_grad, place)
+    return _made("arange", array, kind, requires_grad, place, out, dtype)
 
 
 def linspace(
@@ -428,9 +445,7 @@ def linspace(
     """``steps`` numbers from start to end, both included, at equal distances."""
     first, last, kind = _ends("linspace", start, end, steps, out, dtype)
     array = sequence.linspace(first, last, int(steps), kind.numpy)
-    if out is not None:
-        return _written("linspace", out, array, dtype)
-    return _made("linspace", array, kind, requires_grad, place)
+    return _made("linspace", array, kind, requires_grad, place, out, dtype)
 
 
 def logspace(
@@ -440,9 +455,7 @@ def logspace(
     """``base`` to the power of each of ``steps`` numbers from start to end."""
     first, last, kind = _ends("logspace", start, end, steps, out, dtype)
     array = sequence.logspace(first, last, int(steps), base, kind.numpy)
-    if out is not None:
-        return _written("logspace", out, array, dtype)
-    return _made("logspace", array, kind, requires_grad, place)
+    return _made("logspace", array, kind, requires_grad, place, out, dtype)
 
 
 def _ends(
@@ -450,11 +463,7 @@ def _ends(
 ) -> tuple[Any, Any, dtype]:
     first = _number(function, "start", 1, start)
     last = _number(function, "end", 2, end)
-    if isinstance(steps, bool | float) or not hasattr(steps, "__index__"):
-        raise TypeError(
-            f"{function}(): argument 'steps' (position 3) must be int, not {type_name(type(steps))}"
-        )
-    if steps < 0:
+    if _count(function, "steps", 3, steps) < 0:
         raise RuntimeError("number of steps must be non-negative")
     kind = _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
     return (first, last, kind) if kind.category == 2 else (int(first), int(last), kind)
@@ -477,7 +486,7 @@ def _triangle(
         if n < 0:
             raise RuntimeError(f"{name} must be non-negative, got{n}")
     kind = _dtype_of(function, given, DTYPES[2])
-    found = index.nonzero(part(sequence.full((row, col), np.array(True)), offset))
+    found = index.nonzero(part(sequence.full((row, col), True, np.dtype(np.bool_)), offset))
     return _made(function, copying.contiguous(found.T, kind.numpy), kind, False, place)
 
 
@@ -485,13 +494,8 @@ def scalar_tensor(
     s: Any, *, dtype: Any = None, requires_grad: bool = False, **place: Any
 ) -> Tensor:
     """A 0-d tensor of a number, of the default dtype unless another is given."""
-    return _full(
-        "scalar_tensor",
-        (),
-        _number("scalar_tensor", "s", 1, s),
-        dtype,
-        (None, requires_grad, place),
-    )
+    value = _number("scalar_tensor", "s", 1, s)
+    return _full("scalar_tensor", (), value, dtype, None, requires_grad, place)
 
 
 # ---------------------------------------------------------------------- in the likeness of others
@@ -517,7 +521,7 @@ def _alike(
     kind = _dtype_of(function, given, input.dtype)
     array = layout.result(input._array.shape, kind.numpy, (input._array,))
     if value is not None:
-        write(array, number_array(value, kind))
+        sequence.fill(array, value)
     return _made(function, array, kind, requires_grad, place)
 
 
@@ -531,7 +535,9 @@ def full_like(
 ) -> Tensor:
     """A tensor of one number with the shape, and by default the dtype, of another."""
     value = _number("full_like", "fill_value", 2, fill_value)
-    return _alike("full_like", input, value, dtype, requires_grad, place)
+    result = _alike("full_like", input, None, dtype, requires_grad, place)
+    sequence.fill(result._array, number_array(value, result.dtype))
+    return result
 
 
 def new_tensor(
@@ -555,7 +561,7 @@ def _new(function: str, value: Any) -> Callable[..., Tensor]:
         kind = self.dtype if dtype is None else dtype
         if value is None:
             return empty(sizes, dtype=kind, requires_grad=requires_grad, **place)
-        return _full(function, sizes, value, kind, (None, requires_grad, place))
+        return _constant(function, sizes, value, kind, None, requires_grad, place)
 
     method.__name__ = method.__qualname__ = function
     what = "unset elements" if value is None else function.removeprefix("new_")
@@ -570,9 +576,8 @@ def new_full(
     """A tensor of one number, by default in this tensor's dtype."""
     value = _number("new_full", "fill_value", 2, fill_value)
     kind = self.dtype if dtype is None else dtype
-    return _full(
-        "new_full", shape_of("new_full", (size,)), value, kind, (None, requires_grad, place)
-    )
+    sizes = shape_of("new_full", (size,))
+    return _full("new_full", sizes, value, kind, None, requires_grad, place)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

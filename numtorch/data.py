@@ -25,6 +25,8 @@ from .tensor import Tensor
 
 Array = np.ndarray[Any, Any]
 
+_NUMBERS = {int, float, bool}
+
 
 def data_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
     """A new array of the data, and its dtype: the given one, or that of the data."""
@@ -73,6 +75,11 @@ def _nested_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
 
     Level by level, so that the loops over elements are those of the interpreter's C code.
     """
+    if data.__class__ in (list, tuple) and data:
+        types = set(map(type, data))
+        if types <= _NUMBERS:
+            kind = kind or _dtype_of_numbers(types)
+            return _stored(data, kind, float in types), kind
     shape = _nested_shape(data)
     level = [data]
     for dim, length in enumerate(shape):
@@ -85,15 +92,21 @@ def _nested_array(data: Any, kind: dtype | None) -> tuple[Array, dtype]:
             _refuse_uneven(data, shape)
         level = list(chain.from_iterable(level))
     types = set(map(type, level))
-    if kind is None or not types <= {int, float, bool}:
+    if kind is None or not types <= _NUMBERS:
         kinds = {found for each in types for found in _kinds_of(each, level)}
         found = functools.reduce(binary_result, kinds) if kinds else get_default_dtype()
         kind = kind or found
-    if not types <= {int, float, bool}:
+    if not types <= _NUMBERS:
         level = [each.item() if isinstance(each, Tensor | np.generic) else each for each in level]
         types = set(map(type, level))
     array = _stored(level, kind, float in types)
     return array.reshape(shape), kind
+
+
+def _dtype_of_numbers(types: set[type]) -> dtype:
+    if float in types:
+        return get_default_dtype()
+    return scalar_dtype(0) if int in types else scalar_dtype(False)
 
 
 def _nested_shape(data: Any) -> list[int]:
@@ -145,7 +158,7 @@ def _kinds_of(found: type, level: Sequence[Any]) -> set[dtype]:
     raise RuntimeError(f"Could not infer dtype of {type_name(found)}")
 
 
-def _stored(values: list[Any], kind: dtype, floats: bool) -> Array:
+def _stored(values: Sequence[Any], kind: dtype, floats: bool) -> Array:
     """Python numbers as an array; RuntimeError where one does not fit."""
     try:
         if (floats and kind.category == 1) or kind.numpy == np.float32:

@@ -111,9 +111,10 @@ def with_long_rows(operands: Sequence[Array]) -> list[list[Array]]:
 
 def result(shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array:
     """An uninitialised array whose dimensions are ordered in memory like those of the inputs."""
-    if all(x.flags.c_contiguous for x in inputs):
-        return memory.empty(shape, dtype)
-    return ordered(shape, dtype, memory_order(shape, inputs))
+    for x in inputs:
+        if not x.flags.c_contiguous:
+            return ordered(shape, dtype, memory_order(shape, inputs))
+    return memory.empty(shape, dtype)
 
 
 def ordered(shape: Shape, dtype: np.dtype[Any], order: Sequence[int]) -> Array:
