@@ -39,7 +39,7 @@ _IGNORED = ("layout", "pin_memory", "memory_format", "names")
 def _dtype_of(function: str, given: Any, otherwise: dtype) -> dtype:
     if given is None:
         return otherwise
-    return to_dtype(given, f"{function}(): argument 'dtype'")
+    return given if given.__class__ is dtype else to_dtype(given, f"{function}(): argument 'dtype'")
 
 
 def _made(
@@ -294,9 +294,7 @@ def _constant(
     place: dict[str, Any],
 ) -> Tensor:  # fmt: skip
     """A tensor of what a 0-d array of its dtype holds, or of 0 or 1."""
-    kind = get_default_dtype() if out is None else out.dtype
-    if given is not None:
-        kind = _dtype_of(function, given, kind)
+    kind = _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
     array = sequence.full(shape, value, kind.numpy)
     return _made(function, array, kind, requires_grad, place, out, given)
 

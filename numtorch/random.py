@@ -144,7 +144,8 @@ def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
 
 
 def _stream(generator: Generator | None) -> MersenneTwister:
-    return (default_generator if generator is None else generator).stream
+    chosen = default_generator if generator is None else generator
+    return chosen._stream or chosen.stream
 
 
 def _filler(name: str, check: Callable[..., None], fill: Callable[..., Any]) -> Callable[..., Any]:

@@ -359,21 +359,26 @@ def _draw(generator: MersenneTwister, shape: tuple[int, ...], word: Dtype) -> Ar
 
 
 def _are_few(out: Array) -> bool:
-    """Whether one loop draws the words, too."""
-    return out.size <= FEW and out.flags.c_contiguous
+    """Whether one loop draws the words, too; of other memory than loops take NumPy makes copies."""
+    return out.size <= FEW and out.flags.carray and out.dtype.isnative
 
 
 def _draw_few(generator: MersenneTwister, out: Array, loop: Loop, *operands: Array) -> Array:
     """Fills out by a loop that draws the words, too."""
-    with generator.lock:
+    lock = generator.lock
+    lock.acquire()  # 0.1 us less than a with statement takes
+    try:
         loop.ufunc(generator.first, *operands, out)
+    finally:
+        lock.release()
     return out
 
 
 def _fill(generator: MersenneTwister, out: Array, recipe: _Recipe, *p: float) -> Array:
     """Fills out by a recipe of words."""
     if _are_few(out):
-        return _draw_few(generator, out, *_for_few(recipe, out.dtype, *p))
+        loop, first = _for_few(recipe, out.dtype, *p)
+        return _draw_few(generator, out, loop, first)
     dtypes = recipe.word, recipe.parameter, out.dtype
     loop = gufunc(recipe.kernel, "(),(k)->()", dtypes, bind=recipe.bind)
     return _fill_in_order(generator, out, loop, _parameters(recipe.parameter, *p))
@@ -421,15 +426,14 @@ def log_normal(generator: MersenneTwister, out: Array, mean: float, std: float) 
 def _normal_blocks(generator: MersenneTwister, out: Array, mean: float, std: float) -> Array:
     dtype = out.dtype
     recipe = _blocks(dtype)
-    if out.size <= FEW:
-        return _draw_few(generator, out, *_for_few(recipe, out.dtype, mean, std))
-    word = recipe.word
-    loop = gufunc(recipe.kernel, "(b),(k)->(b)", (word, dtype, dtype))
+    if _are_few(out):
+        return _draw_few(generator, out, *_for_few(recipe, dtype, mean, std))
+    loop = gufunc(recipe.kernel, "(b),(k)->(b)", (recipe.word, dtype, dtype))
     parameters = _parameters(dtype, mean, std)
     flat, whole = out.reshape(-1), out.size - out.size % BLOCK
     with generator.lock:
-        words = _draw(generator, (out.size,), word)
-        again = _draw(generator, (BLOCK,), word) if whole < out.size else None
+        words = _draw(generator, (out.size,), recipe.word)
+        again = _draw(generator, (BLOCK,), recipe.word) if whole < out.size else None
     drive(loop, words[:whole].reshape(-1, BLOCK), parameters, flat[:whole].reshape(-1, BLOCK))
     if again is not None:
         drive(loop, again, parameters, flat[-BLOCK:])

@@ -74,7 +74,7 @@ def fill(out: Array, value: Any) -> Array:
 def eye(rows: int, columns: int, dtype: Dtype) -> Array:
     """A matrix with ones on the diagonal and zeros elsewhere."""
     out = full((rows, columns), 0, dtype)
-    fill(out.reshape(-1)[: min(rows, columns) * columns : columns + 1], 1)
+    fill(out.ravel()[: min(rows, columns) * columns : columns + 1], 1)
     return out
 
 

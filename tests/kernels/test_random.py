@@ -160,6 +160,23 @@ def test_strided_arrays_are_filled_in_the_order_of_memory(oracle, name, step, ax
     assert memory.tobytes() == tensor.numpy().tobytes()
 
 
+@pytest.mark.parametrize("size", [5, 12, 40, 200])
+@pytest.mark.parametrize("name", ["uniform", "normal", "integers", "bernoulli"])
+def test_memory_that_loops_do_not_take_is_filled_alike(name, size):
+    fill = {**{name: FLOATING[name][0] for name in ("uniform", "normal")},
+            "integers": lambda g, x: random.integers(g, x, 0, 9),
+            "bernoulli": lambda g, x: random.bernoulli(g, x, 0.4)}[name]  # fmt: skip
+    states = set()
+    unaligned = np.zeros(4 * size + 1, np.uint8)[1:].view(np.float32)
+    arrays = [np.zeros(size, np.float32), np.zeros(size, ">f4"), unaligned]
+    for out in arrays:
+        generator = random.MersenneTwister(3)
+        fill(generator, out)
+        states.add(generator.get_state().tobytes())
+    assert len(states) == 1
+    assert arrays[0].tolist() == arrays[1].tolist() == arrays[2].tolist()
+
+
 def test_state(oracle):
     oracle.manual_seed(5)
     oracle.randn(3)
