@@ -131,11 +131,6 @@ def logspace(start: float, end: float, length: int, base: float, dtype: Dtype) -
     """``base`` to the power of each number of a linspace."""
     exponents = linspace(start, end, length, _FLOAT64)
     out = memory.empty((length,), dtype)
-    double = _FLOAT64
-    drive(
-        gufunc(geometric, "(),()->()", (double, double, dtype)),
-        exponents,
-        np.array(base, double),
-        out,
-    )
+    loop = gufunc(geometric, "(),()->()", (_FLOAT64, _FLOAT64, dtype))
+    drive(loop, exponents, np.array(base, _FLOAT64), out)
     return out
