@@ -428,9 +428,10 @@ def arange(
     if kind.category == 2:
         length = math.ceil((end - start) / step)
     else:
-        start, end, step = int(start), int(end), int(step)
-        if step == 0:
-            raise ValueError("step must be nonzero")
+        if not whole:
+            start, end, step = int(start), int(end), int(step)
+            if step == 0:
+                raise ValueError("step must be nonzero")
         length = -((start - end) // step)
     array = sequence.arange(start, step, length, kind.numpy)
     return _made("arange", array, kind, requires_grad, place, out, dtype)

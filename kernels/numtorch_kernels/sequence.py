@@ -79,13 +79,10 @@ def eye(rows: int, columns: int, dtype: Dtype) -> Array:
 
 
 @cache
-def _arithmetic(kind: Dtype, dtype: Dtype) -> Loop:
-    return gufunc(arithmetic, "(),()->(n)", (kind, kind, dtype))
-
-
-@cache
-def _progression(kind: Dtype, dtype: Dtype) -> Loop:
-    return gufunc(progression, "(),()->()", (kind, kind, dtype))
+def _progression(dtype: Dtype) -> tuple[Dtype, Loop]:
+    """What a progression is computed in, and the loop of a short one."""
+    kind = _FLOAT64 if dtype.kind == "f" else _INT64
+    return kind, gufunc(progression, "(),()->()", (kind, kind, dtype))
 
 
 @cache
@@ -95,13 +92,13 @@ def _between(dtype: Dtype) -> Loop:
 
 def arange(start: float, step: float, length: int, dtype: Dtype) -> Array:
     """start, start + step, ...: computed in int64 for integers and float64 for floats."""
-    kind = _FLOAT64 if dtype.kind == "f" else _INT64
     out = memory.empty((length,), dtype)
+    kind, short = _progression(dtype)
     first, by = np.array(start, kind), np.array(step, kind)
     if length < _ROW and nobody_defers():
-        _progression(kind, dtype).ufunc(first, by, out)
+        short.ufunc(first, by, out)
         return out
-    loop = _arithmetic(kind, dtype)
+    loop = gufunc(arithmetic, "(),()->(n)", (kind, kind, dtype))
     whole = length - length % _ROW
     starts = np.arange(0, length, _ROW).astype(kind) * by + first
     if whole:
