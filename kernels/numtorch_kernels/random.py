@@ -342,8 +342,8 @@ def _loop_for_few(recipe: _Recipe, out: Dtype) -> Loop:
 
 
 @cache
-def _loop_of_shuffle(out: Dtype) -> Loop:
-    return gufunc(shuffle_few, "()->()", (_INT32, out))
+def _loop(kernel: Callable[..., Any], signature: str, *dtypes: Dtype) -> Loop:
+    return gufunc(kernel, signature, dtypes)
 
 
 def _in_memory_order(array: Array, like: Array) -> Array:
@@ -512,7 +512,7 @@ def bernoulli(generator: MersenneTwister, out: Array, p: Array | float) -> Array
 def are_probabilities(p: Array) -> bool:
     """Whether all elements, which are floats, are within [0, 1]."""
     flat = aligned(p).reshape(-1)
-    return bool(gufunc(check, "(n)->()", (flat.dtype, _BOOL)).ufunc(flat))
+    return bool(_loop(check, "(n)->()", flat.dtype, _BOOL).ufunc(flat))
 
 
 def representable(low: int, high: int, dtype: Dtype) -> tuple[int, int]:
@@ -568,7 +568,7 @@ def _wrapped(generator: MersenneTwister, out: Array, low: int, size: int, wide: 
 def permutation(generator: MersenneTwister, out: Array) -> Array:
     """The numbers 0 to n - 1 in random order in out[n]: n - 1 words."""
     if _are_few(out):
-        return _draw_few(generator, out, _loop_of_shuffle(out.dtype))
+        return _draw_few(generator, out, _loop(shuffle_few, "()->()", _INT32, out.dtype))
     wide = out.size >= WIDE_PERMUTATION
     kernel, word = (shuffle_wide, _INT64) if wide else (shuffle, _INT32)
     draws = out.size if wide else max(out.size - 1, 0)
