@@ -23,7 +23,7 @@ from .dtype import (
     type_name,
 )
 from .ops.apply import scalar_type, write
-from .ops.conversion import cast, check_device, number_array
+from .ops.conversion import cast, check_device, number_array, overflows
 from .ops.signature import must_be_tensor, unexpected
 from .size import Size
 from .tensor import Tensor, wrap
@@ -286,14 +286,16 @@ def _full(
 ) -> Tensor:
     """A tensor of a number, which is checked."""
     kind = _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
-    return _constant(function, shape, number_array(value, kind), kind, out, *options)
+    if value < 0 or overflows(value, kind):
+        value = number_array(value, kind)
+    return _constant(function, shape, value, kind, out, *options)
 
 
 def _constant(
     function: str, shape: tuple[int, ...], value: Any, given: Any, out: Any, requires_grad: bool,
     place: dict[str, Any],
 ) -> Tensor:  # fmt: skip
-    """A tensor of what a 0-d array of its dtype holds, or of 0 or 1."""
+    """A tensor of a number that its dtype holds, or of what a 0-d array of its dtype does."""
     kind = _dtype_of(function, given, get_default_dtype() if out is None else out.dtype)
     array = sequence.full(shape, value, kind.numpy)
     return _made(function, array, kind, requires_grad, place, out, given)
