@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
+from numtorch_kernels.calls.items import ItemCalls
 from numtorch_kernels.deferral import settle
 
 from .dtype import BY_NUMPY, dtype, from_numpy_dtype, get_default_dtype, type_name
@@ -243,6 +244,8 @@ class Tensor(_Fields):
             raise RuntimeError(
                 f"a Tensor with {self._array.size} elements cannot be converted to Scalar"
             ) from None
+
+    item = ItemCalls().entry(item)
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers; of a 0-d tensor, the number."""

@@ -328,6 +328,22 @@ def test_powers_to_numbers_with_loops_of_their_own_and_to_others(
     assert set(seen) <= {"clone"}
 
 
+@pytest.mark.parametrize("name", ["float32", "float64", "int64", "int32", "uint8", "bool"])
+def test_items_are_python_s_numbers(name: str) -> None:
+    kind = getattr(numtorch, name)
+    python: Any = pythontypes.wrapped(Tensor.item)
+    for x in (numtorch.tensor(1.7), numtorch.tensor([[-3.0]]).abs(), matrix()[1:2, ::4][:, :1]):
+        number = x.to(kind)
+        assert type(number.item()) is type(python(number))
+        assert number.item() == python(number)
+    assert numtorch.tensor(float("nan")).item() != numtorch.tensor(float("nan")).item()
+    assert numtorch.tensor(1.5, requires_grad=True).item() == 1.5
+    assert numtorch.tensor(-(2**63)).item() == -(2**63)
+    for several in (vector(), numtorch.empty(0)):
+        with pytest.raises(RuntimeError, match="cannot be converted to Scalar"):
+            several.item()
+
+
 INDICES: list[Any] = [
     1, -1, slice(1, None), slice(None), slice(-2, None), slice(0, 3, 2), slice(2, 1),
     (slice(None), 1), (1, slice(1, 3)), (..., 0), (0, ...), (slice(1, 99), slice(-99, 2)),

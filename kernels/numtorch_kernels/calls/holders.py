@@ -46,17 +46,22 @@ table = np.zeros(KINDS + _KIND_WORDS * _MOST_KINDS, np.int64)
 _kept: list[Any] = []  # what the table refers to
 
 
-def c_function(name: str, count: int) -> Any:
-    """An intrinsic that calls a function of the running process with integers or addresses."""
+def c_function(name: str, count: int, given: types.Type = types.intp) -> Any:
+    """An intrinsic that calls a function of the running process, which gives an address or integer.
+
+    It is given so many of these, or numbers of another type.
+    """
+    argument = ir.DoubleType() if given is types.float64 else WORD
 
     def codegen(_context, builder, _signature, arguments):
-        kind = ir.FunctionType(WORD, [WORD] * count)
+        kind = ir.FunctionType(WORD, [argument] * count)
         function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
         return builder.call(function, arguments)
 
     scope: dict[str, Any] = {"__name__": __name__, "codegen": codegen, "intp": types.intp}
+    scope["given"] = given
     listed = ", ".join(f"a{i}" for i in range(count))
-    result = f"intp({', '.join(['intp'] * count)}), codegen"
+    result = f"intp({', '.join(['given'] * count)}), codegen"
     text = f"def {name}(context, {listed}):\n    return {result}\n"
     exec(text, scope)
     return intrinsic(scope[name])
