@@ -15,6 +15,7 @@ import numpy as np
 
 from numtorch_kernels.calls.items import ItemCalls
 from numtorch_kernels.deferral import settle
+from numtorch_kernels.layout import data_address
 
 from .dtype import BY_NUMPY, dtype, from_numpy_dtype, get_default_dtype, type_name
 from .printing import tensor_text
@@ -179,12 +180,12 @@ class Tensor(_Fields):
 
     def data_ptr(self) -> int:
         """The address of the first element."""
-        return self._array.ctypes.data
+        return data_address(self._array)
 
     def storage_offset(self) -> int:
         """How many elements after the start of its memory the tensor begins."""
         base = self._view.base._array if self._view is not None else self._array
-        return (self._array.ctypes.data - base.ctypes.data) // self._array.itemsize
+        return (data_address(self._array) - data_address(base)) // self._array.itemsize
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements lie in memory in row-major order without gaps."""
