@@ -388,34 +388,43 @@ def drive(loop: Loop, *operands: Array, work: int | None = None, unit: int = LAN
 def drive_strided(loop: Loop, operands: tuple[Array, ...], work: int, unit: int = LANES) -> None:
     """Runs a loop on the threads there are, over operands whose outputs are written in place."""
     tasks = min(threads.free(), -int(-2 * work * _cost(loop) // WORTH))
-    expected = _expected(loop, operands, work) / tasks
+    launch = loop, work, operands[0].strides, operands[-1].strides
+    expected = _expected(launch, operands) / tasks
     if objects.are_as_expected() and (tasks == 1 or threads.may_enter()):
         known, enter = _known(loop), _rows_entry()
         started = perf_counter()
         if enter(known.address, tasks, unit, operands) == 0:
             if tasks > 1:
                 threads.judge(started, expected)
-            _note_time(loop, (perf_counter() - started) * tasks / work)
+            _note_time(launch, (perf_counter() - started) * tasks)
             return
     run, descriptor = task(_run_chunk), _descriptor(loop, operands, tasks, unit)
     started = perf_counter()
     threads.parallel_for(run, descriptor, tasks, 1e9 * expected)
-    _note_time(loop, (perf_counter() - started) * tasks / work)
+    _note_time(launch, (perf_counter() - started) * tasks)
 
 
-_least_times: dict[Loop, float] = {}  # seconds that an element took at best, by one thread
-_MOST_TIME = 1e-8  # what it is supposed to take before that is known; most take less
+Launch = tuple[Loop, int, tuple[int, ...], tuple[int, ...]]
+
+# Seconds of one thread that launches took at best: of a loop over as many elements, with steps of
+# the first and the last operand like these. How long short rows are makes 25 times of a difference.
+_least_times: dict[Launch, float] = {}
+_MOST_LAUNCHES = 1024
+_MOST_TIME = 1e-8  # what an element is supposed to take before that is known; most take less
 
 
-def _expected(loop: Loop, operands: tuple[Array, ...], work: int) -> float:
-    """The seconds that a loop should take on one thread."""
+def _expected(launch: Launch, operands: tuple[Array, ...]) -> float:
+    """The seconds that a launch should take on one thread."""
+    loop, work, *_ = launch
     least = 1e-9 * max(work * _cost(loop), _BYTE * sum(x.nbytes for x in operands))
     if loop.expressions is not None:
         return least
-    return max(least, work * _least_times.get(loop, _MOST_TIME))
+    return max(least, _least_times.get(launch, work * _MOST_TIME))
 
 
-def _note_time(loop: Loop, time: float) -> None:
-    """Notes the time of an element, if that is the only way to know what a loop costs."""
-    if loop.expressions is None:
-        _least_times[loop] = min(time, _least_times.get(loop, time))
+def _note_time(launch: Launch, time: float) -> None:
+    """Notes what a launch took, if that is the only way to know what a loop costs."""
+    if launch[0].expressions is None:
+        if len(_least_times) >= _MOST_LAUNCHES:
+            _least_times.clear()
+        _least_times[launch] = min(time, _least_times.get(launch, time))
