@@ -194,8 +194,14 @@ def problems(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def document(results: Sequence[Result], versions: dict[str, str], conditions: str) -> str:
-    """Render the whole of RESULTS.md."""
+def document(
+    results: Sequence[Result],
+    versions: dict[str, str],
+    conditions: str,
+    title: str = "Benchmarks",
+    script: str = "compare",
+) -> str:
+    """Render the whole of RESULTS.md, or of the file of another script."""
     slower = [result for result in results if (result.ratio("torch") or 1) < 1]
     head = ["us a call", *LIBRARIES.values(), "PyTorch / numtorch", "NumPy / numtorch"]
     parts = [
@@ -208,4 +214,4 @@ def document(results: Sequence[Result], versions: dict[str, str], conditions: st
     ]
     for group, members in groupby(results, lambda result: result.row.group):
         parts += [f"## {group[0].upper()}{group[1:]}", markdown(head, [cells(r) for r in members])]
-    return page("Benchmarks", "compare", *parts)
+    return page(title, script, *parts)

@@ -21,6 +21,7 @@ import numpy as np
 from compiled_rows import COMPILED_ROWS
 from rows import ROWS, Namespace, Row, library_of
 from scaling_rows import SCALING_ROWS
+from small_rows import SMALL_ROWS
 
 BLOCKS = 3  # a turn's time is that of its best block
 
@@ -67,7 +68,7 @@ def replies(
     library: ModuleType, compiles: bool, requests: Iterator[str]
 ) -> Iterator[dict[str, Any]]:
     """Answer the requests one by one."""
-    rows = {row.name: row for row in [*ROWS, *COMPILED_ROWS, *SCALING_ROWS]}
+    rows = {row.name: row for row in [*ROWS, *COMPILED_ROWS, *SCALING_ROWS, *SMALL_ROWS]}
     timer, number = Timer(), 0
     for request in map(json.loads, requests):
         try:

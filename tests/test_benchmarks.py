@@ -16,6 +16,7 @@ from compiled_rows import COMPILED_ROWS
 from report import Result, agree, joined, markdown
 from rows import ROWS, Row
 from scaling_rows import SCALING_ROWS
+from small_rows import SMALL_ROWS
 from turns import renew
 from worker import digest, namespace_of
 
@@ -42,11 +43,11 @@ def run(runner: str, *options: str) -> str:
 
 
 def test_names_are_unique() -> None:
-    rows = [*ROWS, *COMPILED_ROWS, *SCALING_ROWS]
+    rows = [*ROWS, *COMPILED_ROWS, *SCALING_ROWS, *SMALL_ROWS]
     assert len({row.name for row in rows}) == len(rows)
 
 
-@pytest.mark.parametrize("row", [*SMALLER, *STEPS], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*SMALLER, *STEPS, *SMALL_ROWS], ids=lambda row: row.name)
 def test_numtorch_computes_what_pytorch_computes(row: Row, oracle: ModuleType) -> None:
     ours = row.first_answer(numtorch, row.namespace(numtorch))
     assert_close(ours, row.first_answer(oracle, row.namespace(oracle)))
