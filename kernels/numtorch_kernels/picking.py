@@ -299,7 +299,7 @@ def masked(x: Array, mask: Array) -> Array | None:
 
 def fill(x: Array, mask: Array, value: Array) -> Array | None:
     """A copy of x with a 0-d array of its dtype where a mask is set."""
-    if not x.__class__ is mask.__class__ is ndarray:
+    if not x.__class__ is mask.__class__ is value.__class__ is ndarray or value.dtype != x.dtype:
         return None
     if not nobody_defers() or x.size > FEW or x.shape != mask.shape:
         return None

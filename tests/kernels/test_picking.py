@@ -122,3 +122,10 @@ def test_adding_refuses_before_it_writes():
     assert not picking.add(counts, 0, counts, np.ones(3, np.int64))
     np.testing.assert_array_equal(out, 1)
     np.testing.assert_array_equal(counts, [0, 1, 1])
+
+
+def test_what_fills_must_be_an_array_of_the_dtype() -> None:
+    x, mask = np.arange(6.0), np.arange(6) % 2 == 0
+    for value in (np.float64(9), np.array(9), np.array(9, np.float32)):
+        assert picking.fill(x, mask, value) is None
+    assert picking.fill(x, mask, np.array(9.0)).tolist() == [9, 1, 9, 3, 9, 5]
