@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from report import LIBRARIES, cells, document, summary
 from rows import ROWS
-from turns import HERE, README, chosen_rows, conditions, measure_all, parser, renew
+from turns import HERE, README, measured, parser, renew
 
 MARKS = ("<!-- benchmarks:begin -->", "<!-- benchmarks:end -->")
 
@@ -17,12 +17,9 @@ MARKS = ("<!-- benchmarks:begin -->", "<!-- benchmarks:end -->")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the rows asked for, print them as they come, and write the files."""
     options = parser("numtorch, PyTorch and NumPy, in turns")
-    chosen = options.parse_args(arguments)
-    rows = chosen_rows(options, chosen, ROWS)
-    start = f"{conditions(chosen.threads)}, {chosen.runs} runs"
-    results, versions = measure_all(rows, LIBRARIES, chosen, cells)
+    results, versions, start = measured(options, arguments, ROWS, LIBRARIES, cells)
     print(f"\n{summary(results)}")
-    if chosen.rows is None:
+    if start is not None:
         text = document(results, versions, start)
         (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
         renew(README, summary(results), MARKS)

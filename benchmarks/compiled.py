@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from compiled_rows import CALLS, COMPILED_ROWS
 from report import Result, emphasised, figure, listed, markdown, mean, page, preamble, problems
-from turns import HERE, README, chosen_rows, conditions, measure_all, parser, renew
+from turns import HERE, README, measured, parser, renew
 
 OURS = "numtorch.compile"
 OTHERS = {"torch": "PyTorch", "torch.compile": "torch.compile", "numtorch": "numtorch"}
@@ -57,12 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the rows asked for, print them as they come, and write the files."""
     options = parser("compiled and eager steps of numtorch and PyTorch, in turns")
     options.set_defaults(seconds=SECONDS)
-    chosen = options.parse_args(arguments)
-    rows = chosen_rows(options, chosen, COMPILED_ROWS)
-    start = f"{conditions(chosen.threads)}, {chosen.runs} runs"
-    results, versions = measure_all(rows, VARIANTS, chosen, cells)
+    results, versions, start = measured(options, arguments, COMPILED_ROWS, VARIANTS, cells)
     print(f"\n{table(results)}\n")
-    if chosen.rows is None:
+    if start is not None:
         text = document(results, versions, start)
         (HERE / "COMPILED.md").write_text(text, encoding="utf-8")
         renew(README, table(results), MARKS)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from report import cells, document, summary
 from small_rows import SMALL_ROWS
-from turns import HERE, chosen_rows, conditions, measure_all, parser
+from turns import HERE, measured, parser
 
 LIBRARIES = {"torch": "PyTorch", "numtorch": "numtorch"}
 SECONDS = 0.02  # of a turn: calls take microseconds
@@ -19,12 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the rows asked for, print them as they come, and write the file."""
     options = parser("small calls of numtorch and PyTorch, in turns")
     options.set_defaults(seconds=SECONDS)
-    chosen = options.parse_args(arguments)
-    rows = chosen_rows(options, chosen, SMALL_ROWS)
-    start = f"{conditions(chosen.threads)}, {chosen.runs} runs"
-    results, versions = measure_all(rows, LIBRARIES, chosen, cells)
+    results, versions, start = measured(options, arguments, SMALL_ROWS, LIBRARIES, cells)
     print(f"\n{summary(results)}")
-    if chosen.rows is None:
+    if start is not None:
         text = document(results, versions, start, "Small calls", "small_calls")
         (HERE / "SMALL_CALLS.md").write_text(text, encoding="utf-8")
 

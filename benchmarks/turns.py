@@ -128,6 +128,24 @@ def measure(row: Row, workers: dict[str, Worker], turns: int, seconds: float) ->
     return result
 
 
+def measured(
+    options: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    table: Sequence[Row],
+    variants: Iterable[str],
+    cells: Callable[[Result], Sequence[str]],
+) -> tuple[list[Result], dict[str, str], str | None]:
+    """Measure the rows of a table that a command line asks for: results and versions.
+
+    And under what conditions it started; None where only some rows are wanted.
+    """
+    chosen = options.parse_args(arguments)
+    rows = chosen_rows(options, chosen, table)
+    start = f"{conditions(chosen.threads)}, {chosen.runs} runs"
+    results, versions = measure_all(rows, variants, chosen, cells)
+    return results, versions, start if chosen.rows is None else None
+
+
 def measure_all(
     rows: Sequence[Row],
     variants: Iterable[str],

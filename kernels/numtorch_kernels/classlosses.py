@@ -16,8 +16,9 @@ from .build import Loop
 from .deferral import nobody_defers
 from .intrinsics import address_of, call_loop, helper, int64_at, offset, words
 from .layout import data_address
-from .objects import DATA, SHAPE
-from .picking import FEW, INT64, array_in, elements_at, entry, is_plain, kind_of, rank_of
+from .norm import gains
+from .objects import DATA, SHAPE, is_plain, kind_in, rank_of
+from .picking import FEW, INT64, array_in, elements_at, entry
 from .reduction import unused
 
 Array = np.ndarray[Any, Any]
@@ -65,9 +66,9 @@ def lose(plan: int, ignored: int, arrays: int) -> int:
     m, n = int64_at(x[SHAPE])[0], int64_at(x[SHAPE])[1]
     if not (is_plain(x) and is_plain(target) and is_plain(weight)) or m == 0:
         return 1
-    if rank_of(target) != 1 or kind_of(target) != INT64 or int64_at(target[SHAPE])[0] != m:
+    if rank_of(target) != 1 or kind_in(target) != INT64 or int64_at(target[SHAPE])[0] != m:
         return 1
-    if rank_of(weight) != 1 or kind_of(weight) != kind_of(x) or int64_at(weight[SHAPE])[0] != n:
+    if rank_of(weight) != 1 or kind_in(weight) != kind_in(x) or int64_at(weight[SHAPE])[0] != n:
         return 1
     frame = words()
     frame[0] = ignored
@@ -97,11 +98,6 @@ def _plan(loop_for: Callable[[Dtype], Loop], reduction: str, kind: str) -> _Plan
     return _Plan(loop_for(np.dtype(kind)), reduction, np.dtype(kind))
 
 
-@cache
-def _ones(count: int, kind: str) -> Array:
-    return np.ones(count, kind)
-
-
 def reduced(
     loop_for: Callable[[Dtype], Loop],
     x: Array,
@@ -129,7 +125,7 @@ def reduced(
     ):
         return None
     plan = _plan(loop_for, reduction, kind)
-    m, n = x.shape
+    m = len(x)
     results, total, loss = np.empty((plan.results, m), kind), np.empty((), kind), np.empty((), kind)
-    operands = (x, target, _ones(n, kind) if weight is None else weight, results, total, loss)
+    operands = (x, target, gains(weight, x), results, total, loss)
     return None if plan.enter(plan.address, ignore_index, operands) else (loss, total, results)

@@ -22,7 +22,7 @@ from .deferral import deferring, settled
 from .drive import drive
 from .expression import symbol, where
 from .intrinsics import cast, helper, zero
-from .layout import aligned
+from .layout import aligned, common_shape
 from .pointwise import loop_of
 
 Array = np.ndarray[Any, Any]
@@ -269,7 +269,7 @@ def wrapped(index: Array, size: int) -> Array:
 
 def _offsets(indices: Sequence[Array], sizes: Sequence[int], strides: Sequence[int]) -> Array:
     """The sum of broadcast indices times strides; negative indices count from the end."""
-    shape = _common_shape(indices)
+    shape = common_shape(indices)
     loop = gufunc(offset_by, "(),(),(),()->()", (_INT64,) * 5)
     total = _scalar(0)
     for index, size, stride in zip(indices, sizes, strides, strict=True):
@@ -432,7 +432,7 @@ def index_reduce(out: Array, axis: int, index: Array, value: Array, how: str) ->
 def index_get(x: Array, indices: Sequence[Array]) -> Array:
     """x[indices]: integer arrays, broadcast together, for the first dimensions of x."""
     k = len(indices)
-    shape = _common_shape(indices)
+    shape = common_shape(indices)
     rest = x.shape[k:]
     out = memory.empty((*shape, *rest), x.dtype)
     if out.size:
@@ -447,7 +447,7 @@ def index_put(
 ) -> Array:
     """out[indices] = value, or += with every occurrence of an index; returns out."""
     k = len(indices)
-    shape = _common_shape(indices)
+    shape = common_shape(indices)
     values = expanded(value, (*shape, *out.shape[k:]))
     if not values.size:
         return out
@@ -456,14 +456,6 @@ def index_put(
     values = moved(reshaped(values, where.size, *start.shape), 0, -2)
     _drop("sum" if accumulate else "assign", start, where.reshape(-1, 1), values, 1)
     return out
-
-
-def _common_shape(arrays: Sequence[Array]) -> tuple[int, ...]:
-    """The shape that arrays broadcast to."""
-    shape = arrays[0].shape
-    if all(x.shape == shape for x in arrays):
-        return shape
-    return np.broadcast_shapes(*(x.shape for x in arrays))
 
 
 def _start(x: Array, k: int) -> Array:
@@ -490,7 +482,7 @@ def masked_fill(x: Array, mask: Array, value: Array, out: Array | None = None) -
         few = picking.fill(x, mask, value)
         if few is not None:
             return few
-        out = memory.empty(_common_shape([x, mask]), x.dtype)
+        out = memory.empty(common_shape([x, mask]), x.dtype)
     operands = [aligned(x), mask, value, out]
     if not deferring():  # one loop for each item size
         operands = [each if each is mask else payload(each) for each in operands]
@@ -504,7 +496,7 @@ def masked_select(x: Array, mask: Array) -> Array:
     few = picking.masked(x, mask)
     if few is not None:
         return few
-    shape = _common_shape([x, mask])
+    shape = common_shape([x, mask])
     return take(expanded(x, shape), positions(expanded(mask, shape)))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .build import Loop
 from .copying import conversion_loop
-from .layout import broadcast_strides, data_address, result
+from .layout import broadcast_strides, common_shape, data_address, result
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -103,7 +103,7 @@ class LaunchQueue:
 def _outputs(loop: Loop, inputs: Sequence[Array]) -> list[Array]:
     """Uninitialised outputs of the shapes that NumPy would give them."""
     if not any(loop.core):
-        shape = np.broadcast_shapes(*(x.shape for x in inputs))
+        shape = common_shape(inputs)
         return [result(shape, dtype, inputs) for dtype in loop.dtypes[loop.inputs :]]
     outer, sizes = outer_shape(loop, inputs)
     return [

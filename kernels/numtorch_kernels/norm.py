@@ -320,9 +320,9 @@ def log_softmax_backward(grad: Array, y: Array, axis: int) -> Array:
     return _softmax_backward(grad, y, axis, True)
 
 
-def _weights(weight: Array | None, x: Array) -> Array:
-    """The weight of each class, by default 1."""
-    return np.ones(x.shape[-1:], x.dtype) if weight is None else aligned(weight)
+def gains(weight: Array | None, x: Array) -> Array:
+    """The weight of each element of a row, by default 1."""
+    return _filled(x.shape[-1:], 1.0, x.dtype) if weight is None else aligned(weight)
 
 
 @cache
@@ -343,7 +343,7 @@ def cross_entropy(
     loss, lse, share = (memory.empty(target.shape, x.dtype) for _ in range(3))
     loop = cross_entropy_loop(x.dtype)
     ignored = np.array(ignore_index, INT64)
-    drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, lse, share, unit=1)
+    drive(loop, aligned(x), aligned(target), gains(weight, x), ignored, loss, lse, share, unit=1)
     return loss, lse, share
 
 
@@ -372,7 +372,7 @@ def nll(
     loss, share = (memory.empty(target.shape, x.dtype) for _ in range(2))
     loop = nll_loop(x.dtype)
     ignored = np.array(ignore_index, INT64)
-    drive(loop, aligned(x), aligned(target), _weights(weight, x), ignored, loss, share, unit=1)
+    drive(loop, aligned(x), aligned(target), gains(weight, x), ignored, loss, share, unit=1)
     return loss, share
 
 
@@ -388,10 +388,10 @@ def layer_norm(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
     """The result weight (x - mean) rstd + bias for x (..., n), and mean and rstd (...)."""
-    dtype, outer, n = x.dtype, x.shape[:-1], x.shape[-1]
-    gain = _filled((n,), 1.0, dtype) if weight is None else aligned(weight)
-    shift = _filled((n,), 0.0, dtype) if bias is None else aligned(bias)
-    loop, inputs = _layer_norm_loop(dtype), (aligned(x), gain, shift, _filled((), eps, dtype))
+    dtype, outer = x.dtype, x.shape[:-1]
+    shift = _filled(x.shape[-1:], 0.0, dtype) if bias is None else aligned(bias)
+    inputs = aligned(x), gains(weight, x), shift, _filled((), eps, dtype)
+    loop = _layer_norm_loop(dtype)
     if x.ndim == 2 and x.nbytes < memory.SMALLEST:
         return loop.ufunc(*inputs)
     y, mean, rstd = (memory.empty(shape, dtype) for shape in (x.shape, outer, outer))
@@ -416,7 +416,7 @@ def layer_norm_backward(
     """The gradient for x of :func:`layer_norm`, given that for y."""
     out = memory.empty(x.shape, x.dtype)
     loop = bound(layer_norm_backward_rows, "(n),(n),(n),(),()->(n)", (x.dtype,) * 6)
-    drive(loop, aligned(grad), aligned(x), _weights(weight, x), mean, rstd, out, unit=1)
+    drive(loop, aligned(grad), aligned(x), gains(weight, x), mean, rstd, out, unit=1)
     return out
 
 

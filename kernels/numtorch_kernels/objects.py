@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .intrinsics import helper, int64_at
+
 OBJECT_HEAD = object.__basicsize__  # bytes
 TUPLE_HEAD = tuple.__basicsize__
 
@@ -28,6 +30,30 @@ def kind_of(dtype: np.dtype[Any]) -> int:
     """What is found in the object of a dtype."""
     word = ctypes.c_int64.from_address(id(dtype) + OBJECT_HEAD + 8 * KIND_WORD)
     return word.value & KIND_MASK
+
+
+@helper
+def kind_in(array):
+    """:func:`kind_of` the dtype of an array, whose words are given."""
+    return int64_at(array[DESCRIPTION] + OBJECT_HEAD)[KIND_WORD] & KIND_MASK
+
+
+@helper
+def rank_of(array):
+    """The number of dimensions."""
+    return array[NDIM] & 0xFFFFFFFF
+
+
+@helper
+def is_plain(array):
+    """Whether an array has no gaps."""
+    return array[FLAGS] & (CONTIGUOUS | ALIGNED) == CONTIGUOUS | ALIGNED
+
+
+@helper
+def are_apart(one, one_size, other, other_size):
+    """Whether so many bytes from each of two addresses on are no memory in common."""
+    return one + one_size <= other or other + other_size <= one
 
 
 @cache

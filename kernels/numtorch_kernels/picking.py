@@ -22,18 +22,16 @@ from .copying import PAYLOADS, contiguous
 from .deferral import nobody_defers
 from .intrinsics import helper, int64_at, offset, pointer_reader, uint8_at, zero
 from .objects import (
-    ALIGNED,
-    CONTIGUOUS,
     DATA,
-    DESCRIPTION,
     FLAGS,
-    KIND_MASK,
-    KIND_WORD,
-    NDIM,
     OBJECT_HEAD,
     SHAPE,
     TUPLE_HEAD,
     WRITEABLE,
+    are_apart,
+    is_plain,
+    kind_in,
+    rank_of,
 )
 
 Array = np.ndarray[Any, Any]
@@ -56,24 +54,6 @@ def array_in(arrays, k):
 
 
 @helper
-def is_plain(array):
-    """Whether an array has no gaps."""
-    return array[FLAGS] & (CONTIGUOUS | ALIGNED) == CONTIGUOUS | ALIGNED
-
-
-@helper
-def kind_of(array):
-    """What is found in the object of an array's dtype."""
-    return int64_at(array[DESCRIPTION] + OBJECT_HEAD)[KIND_WORD] & KIND_MASK
-
-
-@helper
-def rank_of(array):
-    """The number of dimensions."""
-    return array[NDIM] & 0xFFFFFFFF
-
-
-@helper
 def size_between(array, first, last):
     """The product of the sizes of dimensions."""
     sizes, size = int64_at(array[SHAPE]), 1
@@ -85,18 +65,12 @@ def size_between(array, first, last):
 @helper
 def are_indices(index, count, low, high):
     """Whether an array are indices of which none is out of range."""
-    if not is_plain(index) or kind_of(index) != INT64:
+    if not is_plain(index) or kind_in(index) != INT64:
         return False
     places, bad = int64_at(index[DATA]), 0
     for i in range(count):
         bad |= (places[i] < low) | (places[i] >= high)
     return bad == 0
-
-
-@helper
-def are_apart(one, other, one_size, other_size):
-    """Whether arrays of so many bytes share no memory."""
-    return one[DATA] + one_size <= other[DATA] or other[DATA] + other_size <= one[DATA]
 
 
 def select_few(axis: int, from_end: int, arrays: int) -> int:
@@ -150,11 +124,11 @@ def add_few(axis: int, item: int, arrays: int) -> int:
     size, given = before * n * after, size_between(value, 0, rank_of(value))
     if (
         not (is_plain(value) and is_plain(out) and are_indices(index, m, 0, n))
-        or kind_of(value) != kind_of(out)
+        or kind_in(value) != kind_in(out)
         or given != before * m * after
         or (out[FLAGS] & WRITEABLE) == 0
-        or not are_apart(out, value, size * item, given * item)
-        or not are_apart(out, index, size * item, m * 8)
+        or not are_apart(out[DATA], size * item, value[DATA], given * item)
+        or not are_apart(out[DATA], size * item, index[DATA], m * 8)
     ):
         return _UNUSUAL
     places = int64_at(index[DATA])
@@ -170,7 +144,7 @@ def add_few(axis: int, item: int, arrays: int) -> int:
 def masked_few(_: int, __: int, arrays: int) -> int:
     """Copies the elements of x where the mask, of its shape, is set to out; says how many."""
     x, mask, out = array_in(arrays, 0), array_in(arrays, 1), array_in(arrays, 2)
-    if not (is_plain(x) and is_plain(mask) and kind_of(mask) == _BOOL):
+    if not (is_plain(x) and is_plain(mask) and kind_in(mask) == _BOOL):
         return _UNUSUAL
     source, target, chosen = elements_at(x[DATA]), elements_at(out[DATA]), uint8_at(mask[DATA])
     count = 0
@@ -185,7 +159,7 @@ def fill_few(_: int, __: int, arrays: int) -> int:
     """Copies x to out, but a value where the mask, of its shape, is set."""
     x, mask = array_in(arrays, 0), array_in(arrays, 1)
     value, out = array_in(arrays, 2), array_in(arrays, 3)
-    if not (is_plain(x) and is_plain(mask) and kind_of(mask) == _BOOL):
+    if not (is_plain(x) and is_plain(mask) and kind_in(mask) == _BOOL):
         return _UNUSUAL
     source, target, chosen = elements_at(x[DATA]), elements_at(out[DATA]), uint8_at(mask[DATA])
     number = elements_at(value[DATA])[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numtorch_kernels import copying, layout
+from numtorch_kernels import copying, layout, sequence
 from numtorch_kernels.calls.pointwise import PointwiseCalls
 from numtorch_kernels.deferral import settle
 
@@ -121,11 +121,11 @@ def _fill(x: Array, value: Any) -> None:
         raise TypeError(
             f"fill_(): argument 'value' (position 1) must be Number, not {type_name(type(value))}"
         )
-    copying.copy_into(x, number_array(value, BY_NUMPY[x.dtype]))
+    sequence.fill(x, number_array(value, BY_NUMPY[x.dtype]))
 
 
 def _zero(x: Array) -> None:
-    copying.copy_into(x, np.zeros((), x.dtype))
+    sequence.fill(x, 0)
 
 
 _to_copy = op(

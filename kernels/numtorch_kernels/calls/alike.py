@@ -14,7 +14,7 @@ from .. import objects
 from ..build import Loop
 from ..costs import WORTH, element_cost
 from ..intrinsics import address_of, call_loop, helper, int64_at, offset, words
-from ..objects import DATA, FLAGS, NDIM, WRITEABLE
+from ..objects import DATA, FLAGS, WRITEABLE, are_apart, rank_of
 from .callables import FORM, INPLACE, PLANS, RECORD, SWAPPED, Calls
 from .holders import (
     AT,
@@ -62,7 +62,7 @@ def is_as_planned(t, what, x):
         return int64_at(x)[TYPE] == what[1]
     if not is_holder(t, x) or int64_at(x)[t[KIND]] != what[1]:
         return False
-    return (array_of(t, x)[NDIM] & 0xFFFFFFFF == 0) == (what[0] == _SCALAR)
+    return (rank_of(array_of(t, x)) == 0) == (what[0] == _SCALAR)
 
 
 @helper
@@ -125,9 +125,8 @@ def may_be_changed(t, plan, x, pointers, steps, count, shape):
     able = plan[_RESULT] == plan[_WHAT + 1] and array_of(t, x)[FLAGS] & WRITEABLE != 0
     able &= plan[_WHAT] == _TENSOR or shape[RANK] == 0
     for k in range(1, count):
-        ahead = pointers[k] - pointers[0]
-        if ahead != 0 or steps[k] != steps[0]:
-            able &= ahead >= size or -ahead >= max(shape[COUNT] * steps[k], 8)
+        if pointers[k] != pointers[0] or steps[k] != steps[0]:
+            able &= are_apart(pointers[0], size, pointers[k], max(shape[COUNT] * steps[k], 8))
     return able
 
 

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from .. import memory, objects, threads
 from ..intrinsics import WORD, address_of, helper, int64_at, offset, words
-from ..objects import ALIGNED, CONTIGUOUS, DATA, FLAGS, NDIM, SHAPE, TUPLE_HEAD
+from ..objects import DATA, SHAPE, TUPLE_HEAD, is_plain, rank_of
 from . import pythontypes
 
 Array = np.ndarray[Any, Any]
@@ -248,12 +248,12 @@ def array_of(t, x):
 @helper
 def read_array(array, operand):
     """Fills in an operand's words; says whether it is an array without gaps."""
-    rank, sizes, count = array[NDIM] & 0xFFFFFFFF, int64_at(array[SHAPE]), 1
+    rank, sizes, count = rank_of(array), int64_at(array[SHAPE]), 1
     for axis in range(rank):
         count *= sizes[axis]
     operand[AT], operand[RANK] = array[DATA], rank
     operand[SIZES], operand[COUNT] = array[SHAPE], count
-    return array[FLAGS] & (CONTIGUOUS | ALIGNED) == CONTIGUOUS | ALIGNED
+    return is_plain(array)
 
 
 @helper

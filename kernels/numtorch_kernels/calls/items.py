@@ -6,12 +6,13 @@ import numpy as np
 from numba import types
 
 from .. import objects
-from ..intrinsics import float32_at, float64_at, helper, int64_at, uint8_at
-from ..objects import ALIGNED, DATA, DESCRIPTION, FLAGS, KIND_MASK, KIND_WORD, NDIM, SHAPE
+from ..intrinsics import float32_at, float64_at, helper, int64_at, uint8_at, words
+from ..objects import kind_in
 from .callables import Calls
 from .holders import (
+    AT,
+    COUNT,
     FALSE,
-    HEAD,
     MISS,
     TRUE,
     array_of,
@@ -19,6 +20,7 @@ from .holders import (
     hold,
     is_holder,
     new_integer,
+    read_array,
 )
 
 _FLOAT32, _FLOAT64, _INT64, _BOOL = (
@@ -49,13 +51,10 @@ def read_item(own, row, t, arguments, given):
     """The answer to a call."""
     if given != 1 or not is_holder(t, arguments[0]):
         return MISS
-    array, count = array_of(t, arguments[0]), 1
-    for axis in range(array[NDIM] & 0xFFFFFFFF):
-        count *= int64_at(array[SHAPE])[axis]
-    if count != 1 or array[FLAGS] & ALIGNED == 0:
+    array, operand = array_of(t, arguments[0]), words()
+    if not read_array(array, operand) or operand[COUNT] != 1:
         return MISS
-    kind = int64_at(array[DESCRIPTION])[HEAD + KIND_WORD] & KIND_MASK
-    return number_at(t, kind, array[DATA])
+    return number_at(t, kind_in(array), operand[AT])
 
 
 class ItemCalls(Calls):

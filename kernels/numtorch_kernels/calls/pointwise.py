@@ -28,7 +28,7 @@ from ..intrinsics import (
     words,
 )
 from ..layout import SHORT
-from ..objects import DATA, FLAGS, WRITEABLE
+from ..objects import DATA, FLAGS, WRITEABLE, are_apart
 from ..pointwise import of_numbers, rows_of
 from .alike import ALIKE, AlikeCalls, run_alike
 from .broadcasting import (
@@ -148,10 +148,10 @@ def is_writable_beside(t, x, plan, first, second, rank, total):
     """
     if first[RANK] != rank or first[COUNT] != total or array_of(t, x)[FLAGS] & WRITEABLE == 0:
         return False
-    item, other, ahead = plan[_ITEMS], plan[_ITEMS + 1], second[AT] - first[AT]
-    if ahead == 0 and item == other and second[COUNT] == total:
+    item, other = plan[_ITEMS], plan[_ITEMS + 1]
+    if first[AT] == second[AT] and item == other and second[COUNT] == total:
         return True
-    return ahead >= total * item or -ahead >= second[COUNT] * other
+    return are_apart(first[AT], total * item, second[AT], second[COUNT] * other)
 
 
 @helper

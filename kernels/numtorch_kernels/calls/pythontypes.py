@@ -62,13 +62,6 @@ def new_object() -> int:
     return slot(object, _NEW)
 
 
-def api(name: str) -> int:
-    """The address of a function of CPython's C interface."""
-    address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
-    assert address is not None
-    return address
-
-
 _kept: list[Any] = []  # what types refer to for good
 
 

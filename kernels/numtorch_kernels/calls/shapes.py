@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..intrinsics import address_of, helper, int64_at, offset, words
-from ..objects import ALIGNED, CONTIGUOUS, DATA, DESCRIPTION, FLAGS, NDIM, SHAPE, WRITEABLE
+from ..objects import ALIGNED, CONTIGUOUS, DATA, DESCRIPTION, FLAGS, WRITEABLE
 from .callables import FLAT, FORM, PLAIN
 from .forward import ForwardCalls, items_of, recorded, run_forward
 from .holders import (
     ARRAY,
+    COUNT,
     HEAD,
     INTEGER,
     KIND,
@@ -15,7 +16,9 @@ from .holders import (
     MISS,
     NDARRAY,
     NEW_ARRAY,
+    RANK,
     SET_BASE,
+    SIZES,
     TUPLE,
     TYPE,
     array_of,
@@ -26,6 +29,7 @@ from .holders import (
     is_subtype,
     needs_gradients,
     new_holder,
+    read_array,
     release,
 )
 from .reduction import MOST_DIMENSIONS, read_axis
@@ -54,12 +58,12 @@ def read_sizes(t, arguments, count, sizes):
 
 
 @helper
-def read_flattened(t, arguments, count, own, rank, sizes):
+def read_flattened(t, arguments, count, operand, sizes):
     """Writes the sizes after a range of dimensions became one; gives how many, or -1.
 
     The range is all dimensions if no arguments name others.
     """
-    bounds = words()
+    own, rank, bounds = int64_at(operand[SIZES]), operand[RANK], words()
     bounds[0], bounds[1] = 0, rank - 1
     for k in range(min(count, 2)):
         if int64_at(arguments[k])[TYPE] != t[INTEGER]:
@@ -116,19 +120,15 @@ def array_in_shape(t, source, rank, sizes):
 @helper
 def view_in_shape(own, row, t, arguments, given):
     """A holder's view in the shape that a call gives; 0 after an error; MISS where it has gaps."""
-    x, sizes = arguments[0], words()
-    array, count = array_of(t, x), 1
-    rank = array[NDIM] & 0xFFFFFFFF
-    for axis in range(rank):
-        count *= int64_at(array[SHAPE])[axis]
-    if array[FLAGS] & _OWN_FLAGS != _OWN_FLAGS:
+    x, operand, sizes = arguments[0], words(), words()
+    if not read_array(array_of(t, x), operand):
         return MISS
+    others = offset(arguments, 1)
     if own[FORM] == FLAT:
-        shape = int64_at(array[SHAPE])
-        wanted = read_flattened(t, offset(arguments, 1), given - 1, shape, rank, sizes)
+        wanted = read_flattened(t, others, given - 1, operand, sizes)
     else:
-        wanted = read_sizes(t, offset(arguments, 1), given - 1, sizes)
-    if wanted < 0 or not fill_in(sizes, wanted, count):
+        wanted = read_sizes(t, others, given - 1, sizes)
+    if wanted < 0 or not fill_in(sizes, wanted, operand[COUNT]):
         return MISS
     made = array_in_shape(t, int64_at(x)[t[ARRAY]], wanted, sizes)
     if made == 0:
