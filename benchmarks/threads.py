@@ -5,11 +5,15 @@ Usage: python benchmarks/threads.py [--rows PATTERN] [--turns N] [--seconds N]
 Without --rows, THREADS.md is written.
 """
 
+import ctypes
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from timeit import repeat
 
+from numtorch_kernels import threads
+from numtorch_kernels.build import MachineCode, task
 from report import Result, figure, machine, markdown, page
 from rows import ROWS, Row
 from turns import HERE, Worker, chosen_rows, conditions, measure, parser
@@ -57,6 +61,25 @@ def measured(
     return results, {"torch": workers[THEIRS].version, "numtorch": workers[TWO].version}
 
 
+def nothing(descriptor: int, index: int) -> None:
+    """A task, to see what a launch takes by itself."""
+
+
+def launch(code: MachineCode) -> float:
+    """Seconds that two threads take for a task each of nothing, called from Python."""
+    word = ctypes.c_int64
+    region = ctypes.CFUNCTYPE(None, word, word, word)(code.address)
+    address = task(nothing)
+    return min(repeat(lambda: region(address, 0, 2), number=10_000, repeat=20)) / 10_000
+
+
+def launches() -> str:
+    """What launches of the region in use take, and of Numba's."""
+    codes = threads.region_code(), threads.NUMBAS_REGION
+    own, numba = (figure(launch(code), 1e-6) for code in codes)
+    return f"A launch of nothing takes {own} us, and {numba} us by Numba's own region."
+
+
 def cells(free: Result, busy: Result) -> list[str]:
     """Row, microseconds on one thread and on two, their ratio; that again beside a busy process."""
     parts = [f"{free.row.group}: `{free.row.statement}`"]
@@ -85,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (free, versions), (busy, _) = (
         measured(rows, chosen.turns, chosen.seconds, each) for each in (False, True)
     )
-    text = table(free, busy)
+    text = f"{table(free, busy)}\n\n{launches()}"
     print(text)
     if chosen.rows is None:
         says = "Medians of turns. Busy: another process, which never waits, wants one of the cores."

@@ -22,7 +22,7 @@ from .copying import copy_into, reshaped
 from .costs import CACHED_BYTE, SHARED
 from .deferral import deferring
 from .drive import drive
-from .intrinsics import BLOCK, helper, pointer_reader
+from .intrinsics import helper, pointer_reader
 from .layout import aligned, data_address
 from .pointwise import Pointwise
 
@@ -285,12 +285,6 @@ def mv(a: Array, x: Array, out: Array | None = None) -> Array:
     return y
 
 
-@helper
-def piece_of(step, other_step, item):
-    """Of how many elements :func:`gemm.dot_rows` makes a sum, for vectors with such strides."""
-    return gemm.LONG_PIECE if step == item and other_step == item else BLOCK
-
-
 @cache
 def dot_task(dtype: Dtype) -> int:
     """The address of the task by which threads share a long dot product."""
@@ -300,7 +294,7 @@ def dot_task(dtype: Dtype) -> int:
 def _dot_long(a: Array, x: Array, y: Array) -> None:
     """Writes the dot product of two long vectors to y, by all threads."""
     k, item = a.size, a.itemsize
-    piece = piece_of(a.strides[0], x.strides[0], item)
+    piece = gemm.piece_of(k, a.strides[0] == x.strides[0] == item)
     parts = memory.empty((-(-k // piece),), a.dtype)
     workers = threads.concurrency()
     words = [workers, 0, k, piece, a.ctypes.data, a.strides[0], x.ctypes.data, x.strides[0]]

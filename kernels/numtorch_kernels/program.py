@@ -97,7 +97,8 @@ class Program:
         self.words = np.array(words, np.int64)
         self.address = data_address(self.words)
         self.launches_threads = threaded and threads.concurrency() > 1
-        self._interpreter = (_SHARE, _RUN, threads.REGION_CODE)[: 3 if self.launches_threads else 2]
+        regions = (threads.region_code(),) if self.launches_threads else ()
+        self._interpreter = (_SHARE, _RUN, *regions)
         self._compiled = False
         self._can_wait = calls <= interim.MOST_CALLS
         self._entered = False  # by the compiled interpreter

@@ -1,8 +1,9 @@
 """Serial or parallel: one ``prange`` region for every kernel, and when it may be entered.
 
-PyPI's Numba brings OpenMP on Linux (several threads may enter it; a forked child may not) and
-``workqueue`` elsewhere (one caller at a time). Whoever may not enter runs its tasks serially, with
-the same result: how work is cut into tasks never changes a bit of it.
+PyPI's Numba brings OpenMP on Linux (several threads may enter it; a forked child may not), whose
+team :mod:`.team` asks for with less ado, and ``workqueue`` elsewhere (one caller at a time).
+Whoever may not enter runs its tasks serially, with the same result: how work is cut into tasks
+never changes a bit of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numba import jit, prange
 from numba.extending import intrinsic
 from numba.np.ufunc.parallel import _launch_threads
 
+from . import team
 from .build import REGION, MachineCode
 from .intrinsics import call_task
 from .target import OPTIONS
@@ -96,16 +98,23 @@ def region(task: int, descriptor: int, tasks: int) -> None:
     _run(task, descriptor, tasks)
 
 
-REGION_CODE = MachineCode(region, REGION, parallel=True)
+NUMBAS_REGION = MachineCode(region, REGION, parallel=True)
+
+
+@cache
+def region_code() -> MachineCode:
+    """What becomes the parallel region; from now on there may be threads."""
+    _launch_threads()
+    _State.launched = True
+    layer = numba.threading_layer()
+    _State.exclusive = layer == "workqueue"
+    return team.TEAM_CODE if layer == "omp" and team.is_available() else NUMBAS_REGION
 
 
 @cache
 def region_address() -> int:
     """The address of the parallel region, compiled once for all kernels."""
-    _launch_threads()
-    _State.launched = True
-    _State.exclusive = numba.threading_layer() == "workqueue"
-    state[ENTRY] = REGION_CODE.address
+    state[ENTRY] = region_code().address
     _publish()
     return int(state[ENTRY])
 

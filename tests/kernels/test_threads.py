@@ -1,5 +1,6 @@
 """Forks, callers at once, threading layers: the same results everywhere."""
 
+import ctypes
 import os
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numtorch_kernels import get_num_threads, set_num_threads, threads
+from numtorch_kernels import get_num_threads, set_num_threads, team, threads
 from numtorch_kernels import symbols as s
 from numtorch_kernels.build import task
 from numtorch_kernels.intrinsics import int64_at
@@ -34,6 +35,26 @@ def test_each_task_runs_once(tasks: int) -> None:
     words = np.zeros(101, np.int64)
     threads.parallel_for(task(mark), words, tasks)
     np.testing.assert_array_equal(words, [*range(1, tasks + 1), *[0] * (101 - tasks)])
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 2, 3, 100])
+def test_the_team_does_what_numbas_region_does(tasks: int) -> None:
+    if threads.threading_layer() != "omp":
+        pytest.skip("needs OpenMP")
+    codes = threads.region_code(), threads.NUMBAS_REGION
+    assert codes[0] is team.TEAM_CODE
+    for code in codes:
+        words = np.zeros(101, np.int64)
+        word = ctypes.c_int64
+        region = ctypes.CFUNCTYPE(None, word, word, word)(code.address)
+        region(task(mark), words.ctypes.data, tasks)
+        np.testing.assert_array_equal(words, [*range(1, tasks + 1), *[0] * (101 - tasks)])
+
+
+def test_without_openmps_names_the_region_is_numbas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(team, "_RUNTIME", {**team._RUNTIME, "GOMP_absent": team._START})
+    assert not team.is_available()
+    assert threads.region_code.__wrapped__() is threads.NUMBAS_REGION
 
 
 @pytest.mark.usefixtures("num_threads")

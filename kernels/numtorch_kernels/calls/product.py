@@ -9,7 +9,7 @@ import numpy as np
 from .. import objects, threads
 from ..build import Loop
 from ..costs import SHARED
-from ..gemm import TAKEN
+from ..gemm import TAKEN, piece_of
 from ..intrinsics import BLOCK, address_of, call_loop, helper, int64_at, offset, words
 from ..matmul import (
     PACKED,
@@ -18,7 +18,6 @@ from ..matmul import (
     block_shape,
     dot_task,
     expected_cost,
-    piece_of,
     reading_cost,
     shared_task,
 )
@@ -114,7 +113,8 @@ def dot_together(t, plan, x, y, k, target, frame, tasks):
     """Writes the product of two vectors by so many threads, by :func:`gemm.dot_shared`."""
     a, b, item = array_of(t, x), array_of(t, y), plan[_ITEM]
     step, other_step = int64_at(a[STRIDES])[0], int64_at(b[STRIDES])[0]
-    frame[0], frame[1], frame[2], frame[3] = tasks, 0, k, piece_of(step, other_step, item)
+    frame[0], frame[1], frame[2] = tasks, 0, k
+    frame[3] = piece_of(k, step == item and other_step == item)
     frame[4], frame[5], frame[6], frame[7] = a[DATA], step, b[DATA], other_step
     frame[8], frame[9] = address_of(offset(frame, _DOT_WORDS)), target
     frame[10], frame[11] = plan[_ROWS], item
@@ -140,7 +140,8 @@ def fits(plan, a, b, k):
         return False
     if plan[_RANK] == 2:
         return True
-    piece = piece_of(int64_at(a[STRIDES])[0], int64_at(b[STRIDES])[0], plan[_ITEM])
+    step, other_step, item = int64_at(a[STRIDES])[0], int64_at(b[STRIDES])[0], plan[_ITEM]
+    piece = piece_of(k, step == item and other_step == item)
     return plan[_ROWS] != 0 and k <= piece * _PARTS
 
 
