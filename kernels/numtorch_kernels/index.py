@@ -478,10 +478,10 @@ def put(out: Array, index: Array, value: Array, accumulate: bool = False) -> Arr
 def masked_fill(x: Array, mask: Array, value: Array, out: Array | None = None) -> Array:
     """A copy of x, or ``out``, which may be x, with a value of its dtype where the mask is set."""
     value = np.asarray(value)
+    few = picking.fill(x, mask, value, out)
+    if few is not None:
+        return few
     if out is None:
-        few = picking.fill(x, mask, value)
-        if few is not None:
-            return few
         out = memory.empty(common_shape([x, mask]), x.dtype)
     operands = [aligned(x), mask, value, out]
     if not deferring():  # one loop for each item size

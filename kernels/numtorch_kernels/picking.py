@@ -115,29 +115,48 @@ def gather_few(axis: int, _: int, arrays: int) -> int:
     return _DONE
 
 
-def add_few(axis: int, item: int, arrays: int) -> int:
-    """Adds the parts of value along an axis to those of out at indices, in their order."""
+@helper
+def assigned(_, value):
+    """What an element becomes that a value is written to."""
+    return value
+
+
+@helper
+def added(old, value):
+    """What it becomes if the value is added."""
+    return old + value
+
+
+ITEM, merged = 1, added  # what is bound: the bytes of an element, and what it becomes
+
+
+def write_few(axis: int, from_end: int, arrays: int) -> int:
+    """Merges the parts of value along an axis with those of out at indices, in their order.
+
+    Value is of the indices' number of parts, or one element for all.
+    """
     value, index, out = array_in(arrays, 0), array_in(arrays, 1), array_in(arrays, 2)
     rank, m = rank_of(out), size_between(index, 0, rank_of(index))
     n = int64_at(out[SHAPE])[axis]
     before, after = size_between(out, 0, axis), size_between(out, axis + 1, rank)
     size, given = before * n * after, size_between(value, 0, rank_of(value))
     if (
-        not (is_plain(value) and is_plain(out) and are_indices(index, m, 0, n))
+        not (is_plain(value) and is_plain(out) and are_indices(index, m, -n * from_end, n))
         or kind_in(value) != kind_in(out)
-        or given != before * m * after
+        or (given != before * m * after and given != 1)
         or (out[FLAGS] & WRITEABLE) == 0
-        or not are_apart(out[DATA], size * item, value[DATA], given * item)
-        or not are_apart(out[DATA], size * item, index[DATA], m * 8)
+        or not are_apart(out[DATA], size * ITEM, value[DATA], given * ITEM)
+        or not are_apart(out[DATA], size * ITEM, index[DATA], m * 8)
     ):
         return _UNUSUAL
-    places = int64_at(index[DATA])
+    places, step = int64_at(index[DATA]), 1 if given > 1 else 0
     for row in range(before):
         for i in range(m):
-            source = offset(elements_at(value[DATA]), (row * m + i) * after)
-            target = offset(elements_at(out[DATA]), (row * n + places[i]) * after)
+            place = places[i] + n * (places[i] < 0)
+            source = offset(elements_at(value[DATA]), (row * m + i) * after * step)
+            target = offset(elements_at(out[DATA]), (row * n + place) * after)
             for k in range(after):
-                target[k] += source[k]
+                target[k] = merged(target[k], source[k * step])
     return _DONE
 
 
@@ -203,23 +222,25 @@ def _unusual(*_: Any) -> int:
 
 
 @cache
-def entry(function: Callable[..., int], kind: str) -> Any:
+def entry(function: Callable[..., int], kind: str, merge: Any = added) -> Any:
     """The compiled function for elements of a kind, to be called with two numbers and a tuple."""
     if not objects.are_as_expected():
         return _unusual
-    bound = with_globals(function, {"elements_at": pointer_reader(np.dtype(kind))})
+    dtype = np.dtype(kind)
+    bind = {"elements_at": pointer_reader(dtype), "ITEM": dtype.itemsize, "merged": merge}
+    bound = with_globals(function, bind)
     word = ctypes.c_int64
     address = MachineCode(bound, REGION, result=types.intp).address
     return ctypes.PYFUNCTYPE(word, word, word, ctypes.py_object)(address)
 
 
 @cache
-def _moving(function: Callable[..., int], kind: str) -> Any:
+def _moving(function: Callable[..., int], kind: str, merge: Any = added) -> Any:
     """The compiled function for elements of a kind, which it only moves."""
     dtype = np.dtype(kind)
     if dtype.kind not in "fiub" or dtype.itemsize not in PAYLOADS:
         return _unusual
-    return entry(function, PAYLOADS[dtype.itemsize].char)
+    return entry(function, PAYLOADS[dtype.itemsize].char, merge)
 
 
 def select(x: Array, axis: int, index: Array, from_end: bool = False) -> Array | None:
@@ -256,8 +277,24 @@ def add(out: Array, axis: int, index: Array, value: Array) -> bool:
         return False
     if not value.flags.c_contiguous:
         value = contiguous(value)
-    enter = entry(add_few, out.dtype.char)
-    return not enter(axis, out.itemsize, (value, index, out))
+    return not entry(write_few, out.dtype.char)(axis, False, (value, index, out))
+
+
+def put(out: Array, axis: int, index: Array, value: Array) -> bool:
+    """Writes a value to the parts of out along an axis at indices; says whether it did.
+
+    The value is of one element, or has the indices' dimensions in place of the axis. Negative
+    indices count from the end.
+    """
+    if not out.__class__ is index.__class__ is value.__class__ is ndarray:
+        return False
+    shape = out.shape
+    wanted = shape[:axis] + index.shape + shape[axis + 1 :]
+    if not nobody_defers() or value.dtype != out.dtype or value.shape not in ((), wanted):
+        return False
+    if out.size * index.size > FEW * shape[axis]:
+        return False
+    return not _moving(write_few, out.dtype.char, assigned)(axis, True, (value, index, out))
 
 
 def masked(x: Array, mask: Array) -> Array | None:
@@ -271,13 +308,16 @@ def masked(x: Array, mask: Array) -> Array | None:
     return None if count < 0 else out[:count].copy()
 
 
-def fill(x: Array, mask: Array, value: Array) -> Array | None:
-    """A copy of x with a 0-d array of its dtype where a mask is set."""
+def fill(x: Array, mask: Array, value: Array, out: Array | None = None) -> Array | None:
+    """A copy of x, or ``out``, which is x, with a 0-d array of its dtype where a mask is set."""
     if not x.__class__ is mask.__class__ is value.__class__ is ndarray or value.dtype != x.dtype:
         return None
     if not nobody_defers() or x.size > FEW or x.shape != mask.shape:
         return None
-    out = np.empty(x.shape, x.dtype)
+    if out is None:
+        out = np.empty(x.shape, x.dtype)
+    elif out is not x or not x.flags.writeable:
+        return None
     enter = _moving(fill_few, x.dtype.char)
     return None if enter(0, 0, (x, mask, value, out)) else out
 

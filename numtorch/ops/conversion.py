@@ -14,7 +14,7 @@ from numtorch_kernels.deferral import settle
 
 from ..dtype import ALIASES, BY_NUMPY, DTYPES, dtype, to_dtype, type_name
 from ..size import contiguous_format, device
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor
 from .signature import must_be_tensor
 from .table import Update, op, register_rows
 
@@ -87,7 +87,11 @@ def _clone(x: Array, *, memory_format: Any = None) -> Array:
     return copying.contiguous(x) if memory_format is contiguous_format else copy_of(x)
 
 
-def _copy_into(x: Array, src: Array, non_blocking: bool = False) -> None:
+def _copy_into(x: Array, src: Any, non_blocking: bool = False) -> None:
+    if not isinstance(src, np.ndarray):
+        if not isinstance(src, int | float | np.generic):
+            must_be_tensor("copy_", "other", 1, src)
+        src = number_array(src, BY_NUMPY[x.dtype])
     if src.shape != x.shape:
         try:
             src = np.broadcast_to(src, x.shape)
@@ -153,12 +157,9 @@ zero = Update(_zero, {"x": lambda g: g.new_zeros(g.shape)}, node="ZeroBackward0"
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Writes a tensor's elements, broadcast and cast, to this tensor's memory.
 
-    Raises RuntimeError if the shapes do not broadcast to this tensor's.
+    A number is one of one element. Raises RuntimeError if the shapes do not broadcast to this
+    tensor's.
     """
-    if isinstance(src, int | float | np.generic):
-        src = wrap(number_array(src, self.dtype), self.dtype)
-    elif not isinstance(src, Tensor):
-        must_be_tensor("copy_", "other", 1, src)
     return _copy.inplace(self, src)
 
 
@@ -269,7 +270,7 @@ register_rows(globals())
 CASTS = ALIASES | {"char": ALIASES["int8"], "byte": ALIASES["uint8"]}
 FUNCTIONS: dict[str, Callable[..., Any]] = {"fill_": fill.inplace, "zero_": zero.inplace}
 METHODS: dict[str, Callable[..., Any]] = {
-    "copy_": copy_,
+    "copy_": _copy.entry(copy_, inplace=True),
     "contiguous": contiguous,
     "to": to,
     "type_as": type_as,

@@ -135,18 +135,20 @@ def _is_mask(item: Tensor) -> bool:
     return item.dtype.name in ("bool", "uint8")
 
 
-def _only_index(items: tuple[Any, ...], ndim: int) -> int:
-    """The dimension that an int64 tensor indexes if all others are whole; -1 if it is not so."""
+def _only_index(index: Any, ndim: int) -> tuple[int, Any]:
+    """The dimension that an int64 tensor indexes if all others are whole, and that; or -1."""
     found = -1
+    items = index if index.__class__ is tuple else (index,)
     for dim, item in enumerate(items):
         if item.__class__ is slice:
             if not (item.start is item.stop is item.step is None):
-                return -1
+                return -1, None
         elif found >= 0 or not (isinstance(item, Tensor) and item.dtype is _LONG):
-            return -1
+            return -1, None
         else:
             found = dim
-    return found if found >= 0 and len(items) <= ndim and items[found]._array.ndim else -1
+    known = found >= 0 and len(items) <= ndim and items[found]._array.ndim
+    return (found, items[found]) if known else (-1, None)
 
 
 def _span(item: Any) -> int:
@@ -436,10 +438,9 @@ def getitem(self: Tensor, index: Any) -> Tensor:
                 return _index_along_row.function(self, 0, index)
             if index.dtype is _BOOL and index._array.shape == shape:
                 return _index_row.function(self, [index])
-        elif index.__class__ is tuple:
-            dim = _only_index(index, len(shape))
-            if dim >= 0:
-                return _index_along_row.function(self, dim, index[dim])
+        dim, only = _only_index(index, len(shape))
+        if dim >= 0:
+            return _index_along_row.function(self, dim, only)
     _refuse_scalar(self, index)
     key, indices = parsed(self, index)
     result = _viewed(self, key)
@@ -456,9 +457,8 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     is_tensor = isinstance(value, Tensor)
     records = mode.recording and (self._needs_grad or (is_tensor and value._needs_grad))
     if not records and (is_tensor or value.__class__ in (int, float)):
-        part = _plain_part(self._array, index)
-        if part is not None:
-            _write(part, value._array if is_tensor else number_array(value, self.dtype))
+        array = value._array if is_tensor else number_array(value, self.dtype)
+        if _wrote(self, index, array):
             self._bump_version()
             return
     _refuse_scalar(self, index)
@@ -479,6 +479,19 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     else:
         _write(array, value._array)
     self._bump_version()
+
+
+def _wrote(x: Tensor, index: Any, value: Array) -> bool:
+    """Writes a value where an index is of ints and slices, or few are to be written; says if so."""
+    array = x._array
+    part = _plain_part(array, index)
+    if part is not None:
+        _write(part, value)
+        return True
+    if isinstance(index, Tensor) and index.dtype is _BOOL and not value.ndim:
+        return picking.fill(array, index._array, value, array) is not None
+    dim, only = _only_index(index, array.ndim)
+    return dim >= 0 and picking.put(array, dim, only._array, value)
 
 
 def _plain_part(array: Array, index: Any) -> Array | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from numtorch_kernels import copying
 from numtorch_kernels import index as kernels
-from numtorch_kernels.calls.callables import SWAPPED, Calls
+from numtorch_kernels.calls.callables import SWAPPED
 
 from ..dtype import ALIASES, type_name
 from ..size import Size
@@ -59,15 +59,8 @@ _C_TYPES = {
 class MaskedFill(Update):
     """A row that fills in place, or broadcasts to a new tensor."""
 
-    def forward(self, arguments: tuple[Any, ...]) -> Any:
-        """The filled copy."""
-        x, mask, value = arguments
-        value = value._array if isinstance(value, Tensor) else value
-        return _fill_mask(x._array, mask._array, value)
-
-    def make_calls(self) -> Calls:
-        """What answers calls that fill a copy."""
-        return self.forward_calls(forward=_fill_mask)
+    def _changed(self, x: Array, mask: Array, value: Any) -> Array:
+        return _fill_mask(x, mask, value)
 
 
 masked_fill = MaskedFill(
@@ -116,9 +109,7 @@ def _masked_scatter(x: Array, mask: Array, source: Array) -> None:
 class MaskedScatter(Update):
     """A row that writes in place, or to a copy broadcast to the mask."""
 
-    def forward(self, arguments: tuple[Any, ...]) -> Any:
-        """The copy that was written to."""
-        x, mask, source = (each._array for each in arguments)
+    def _changed(self, x: Array, mask: Array, source: Array) -> Array:
         target = copying.contiguous(np.broadcast_to(x, broadcast_shape([x.shape, mask.shape])))
         self._forward(target, mask, source)
         return target

@@ -117,16 +117,24 @@ class ReductionOp(Op):
     kinds_say_all = True  # and whether there is a dimension
 
     def __init__(
-        self, reduction: Reduction, forward: Any, *, node: Any = None, **rules: Rule
+        self,
+        reduction: Reduction,
+        forward: Any,
+        *,
+        node: Any = None,
+        one_dim: bool = False,
+        **rules: Rule,
     ) -> None:
         super().__init__(forward, rules, node=node)
         self.reduction = reduction
+        self.one_dim = one_dim  # whether it takes one dimension only, as a number
 
     def make_calls(self) -> Calls:
         """What answers calls with small tensors."""
         is_mean = self.reduction is reduce.MEAN
         note = self._note if self.rules else None
-        return ReductionCalls(self.reduction, is_mean, self.parameters.positional, note)
+        arity = self.parameters.positional
+        return ReductionCalls(self.reduction, is_mean, arity, note, not self.one_dim)
 
     def compute(self, arguments: tuple[Any, ...]) -> Tensor:
         """The result, whose loops are noted."""
@@ -222,6 +230,7 @@ mean = ReductionOp(
 prod = ReductionOp(
     reduce.PROD,
     _prod,
+    one_dim=True,
     x=_prod_gradient,
     node=lambda x, dim=None, *_: "ProdBackward0" if dim is None else "ProdBackward1",
 )

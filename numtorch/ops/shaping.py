@@ -264,6 +264,8 @@ def _reversed(self: Tensor) -> Tensor:
             "reverse the dimensions of a tensor.",
             stacklevel=2,
         )
+    elif not self.requires_grad:  # whose node would have another name
+        return t.function(self)
     return permute.function(self, *range(ndim - 1, -1, -1))
 
 

@@ -17,6 +17,7 @@ in-place twin, ``out=``, the node and its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from numtorch_kernels import copying, layout
 from numtorch_kernels.calls.callables import Calls
 from numtorch_kernels.calls.forward import ForwardCalls
 from numtorch_kernels.calls.recording import SOURCES, Save, write_recipe
+from numtorch_kernels.calls.updates import UpdateCalls
 
 from ..autograd.graph import Grads
 from ..autograd.mode import mode
@@ -323,12 +325,17 @@ class Update(Op):
         """The changed first argument, copied."""
         if self.check is not None:
             self.check(*arguments)
-        x, *others = arguments
-        target = copying.copy_into(
-            layout.result(x._array.shape, x._array.dtype, (x._array,)), x._array
-        )
-        self.call([target, *[_array_of(each) for each in others]])
+        return self._changed(*[_array_of(each) for each in arguments])
+
+    def _changed(self, x: Array, /, *others: Any) -> Array:
+        """A changed copy of an array."""
+        target = copying.copy_into(layout.result(x.shape, x.dtype, (x,)), x)
+        self.call([target, *others])
         return target
+
+    def make_calls(self) -> Calls | None:
+        """What answers calls of both twins."""
+        return self.forward_calls(partial(UpdateCalls, change=self._forward), self._changed)
 
     def forward_into(self, arguments: tuple[Any, ...], target: Tensor) -> None:
         """Changes the tensor's memory itself."""

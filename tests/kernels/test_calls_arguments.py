@@ -110,6 +110,48 @@ def test_arguments_may_be_given_by_name(
     np.testing.assert_array_equal(result.numpy(), expected.numpy())
 
 
+DIMS: list[Any] = [
+    (0, 1), [1, 2], (2, 1), (-1,), [0], (0, 1, 2), (-1, 0, 1), (0, 2), (), (1, 1), (0, 3), (0, -3),
+    (True,), (1.0, 2), [[1], 2], numtorch.Size((1, 2)),
+]  # fmt: skip
+
+
+def outcome(function: Any, *arguments: Any) -> Any:
+    """What a call gives, or raises."""
+    try:
+        result = function(*arguments)
+    except Exception as error:
+        return type(error), str(error)
+    return str(result.dtype), result.numpy().tobytes(), result.shape, result.stride()
+
+
+@pytest.mark.parametrize("dims", DIMS, ids=str)
+@pytest.mark.parametrize("name", ["sum", "mean", "amax", "prod", "any", "argmax"])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (40, 1, 50), (3, 300, 50), (2, 700, 300)], ids=str)
+def test_several_dimensions_are_reduced_as_by_python(
+    name: str, dims: Any, shape: tuple[int, ...]
+) -> None:
+    x = (numtorch.arange(float(np.prod(shape))) * 0.37).sin().reshape(shape)
+    method, python = getattr(Tensor, name), pythontypes.wrapped(getattr(Tensor, name))
+    method(x, 0)
+    for keep in (False, True):
+        expected = outcome(python, x, dims, keep)
+        for _ in range(2):  # where Python computes, compiled calls know its loops then
+            assert outcome(method, x, dims, keep) == expected
+
+
+def test_several_dimensions_need_no_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = numtorch.ones(2, 3, 4)
+    x.sum(1), x.mean()
+    seen = python_calls(monkeypatch)
+    assert (x.sum((0, 1)).tolist(), x.mean([0, 1, 2]).item()) == ([6.0] * 4, 1.0)
+    assert not seen
+    w = x.clone().requires_grad_()
+    w.sum((1, 2)).sum().backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == x.tolist()
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

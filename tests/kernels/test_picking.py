@@ -67,6 +67,46 @@ def test_adding_gives_what_loops_give(dtype, shape, axis):
             same(out, expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "axis"), CASES)
+def test_putting_gives_what_numpy_gives(dtype, shape, axis):
+    n = shape[axis]
+    places = np.random.randint(-n, n, (3, 2))
+    part = (*shape[:axis], 3, 2, *shape[axis + 1 :])
+    for value in (values(part, dtype), values((1,), dtype).reshape(())):
+        out = values(shape, dtype)
+        expected = out.copy()
+        expected[(slice(None),) * axis + (places,)] = value
+        assert picking.put(out, axis, places, value)
+        same(out, expected)
+
+
+def test_putting_refuses_before_it_writes():
+    out, places, value = np.ones((4, 6)), np.array([0, 3]), np.zeros((2, 6))
+    read_only = out.copy()
+    read_only.flags.writeable = False
+    refused = [
+        (out, places + 1, value),
+        (out, places - 5, value),
+        (out, places, value[:1]),
+        (out, places, value.astype(np.float32)),
+        (out, places, 0.0),
+        (out, places, out[:2]),
+        (out.T, np.array([0, 5]), value.T.copy()),
+        (read_only, places, value),
+        (out, places > 1, value),
+    ]
+    for target, indices, given in refused:
+        assert not picking.put(target, 0, indices, given)
+    mask = out > 0
+    assert picking.fill(read_only, mask, np.zeros(()), read_only) is None
+    assert picking.fill(out, mask, np.zeros(()), read_only) is None
+    np.testing.assert_array_equal(out, 1)
+    np.testing.assert_array_equal(read_only, 1)
+    assert picking.fill(out, mask, np.zeros(()), out) is out
+    np.testing.assert_array_equal(out, 0)
+
+
 def test_the_unusual_is_left_alone():
     x, places = values((4, 6), "float32"), np.array([0, 3])
     pairs = np.zeros((4, 2), np.int64)

@@ -190,14 +190,28 @@ def recorded(row, t, arguments, count, needs, result, frame):
 
 
 @helper
+def passes(row, arguments, count):
+    """Whether nothing is wrong with arguments; an error is set if there is."""
+    if row[_CHECK] == 0:
+        return True
+    checked = call_python(row[_CHECK], address_of(arguments), count, 0)
+    if checked != 0:
+        release(checked)
+    return checked != 0
+
+
+@helper
+def is_in_bounds(row, count):
+    """Whether the function takes so many arguments."""
+    return row[_LEAST] <= count <= row[_MOST]
+
+
+@helper
 def compute_result(row, t, arguments, count):
     """The result of a call, a new reference; 0 after an error; or MISS, and nothing is done."""
     frame = words()
-    if row[_CHECK] != 0:
-        checked = call_python(row[_CHECK], address_of(arguments), count, 0)
-        if checked == 0:
-            return 0
-        release(checked)
+    if not passes(row, arguments, count):
+        return 0
     needs = take_arrays(row, t, arguments, count, frame)
     if needs < 0:
         return MISS if needs == -2 else 0
@@ -235,9 +249,7 @@ def run_forward(own, row, t, arguments, given):
                 return result
         values = words()
         count = read_item(t, arguments, given, values)
-    if count < row[_LEAST] or count > row[_MOST]:
-        return MISS
-    return compute_result(row, t, values, count)
+    return compute_result(row, t, values, count) if is_in_bounds(row, count) else MISS
 
 
 class ForwardCalls(Calls):

@@ -22,7 +22,7 @@ from .holders import (
     new_holder,
     release,
 )
-from .reduction import MOST_DIMENSIONS, is_along, read_call, split_sizes
+from .reduction import MOST_DIMENSIONS, is_along, names_several, read_call, split_sizes
 
 # Words of a plan: the loops, of which 0 is not known; description and kind of the result; size of
 # an element.
@@ -33,11 +33,11 @@ _POSITION = 8  # bytes
 
 
 @helper
-def write_positions(plan, operand, axis, target, frame):
+def write_positions(plan, operand, axes, target, frame):
     """Writes where the winners along an axis are, or of all elements; says if that can be done."""
-    split_sizes(operand, axis, frame)
+    split_sizes(operand, axes, frame)
     before, n, after = frame[0], frame[1], frame[2]
-    loop = plan[_ROWS] if is_along(operand, axis, n, after) else plan[_COLUMNS]
+    loop = plan[_ROWS] if is_along(operand, axes, n, after) else plan[_COLUMNS]
     if loop == 0:
         return False
     pointers, dims, steps = frame, offset(frame, 3), offset(frame, 5)
@@ -59,9 +59,9 @@ def write_positions(plan, operand, axis, target, frame):
 @helper
 def find_positions(own, row, t, arguments, given):
     """The answer to a call."""
-    operand = words()
-    place, axis, rank = read_call(row, t, arguments, given, operand)
-    if place == 0 or operand[COUNT] >= LARGE:
+    operand, axes = words(), words()
+    place, rank, _ = read_call(row, t, arguments, given, operand, axes)
+    if place == 0 or operand[COUNT] >= LARGE or names_several(t, arguments, given):
         return MISS
     plan = int64_at(place)
     sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + MOST_DIMENSIONS)
@@ -70,7 +70,7 @@ def find_positions(own, row, t, arguments, given):
         return 0
     result = new_holder(t, array, plan[_RESULT])
     target = offset(int64_at(array), HEAD)[DATA]
-    if result != 0 and not write_positions(plan, operand, axis, target, frame):
+    if result != 0 and not write_positions(plan, operand, axes, target, frame):
         release(result)
         return MISS
     return result

@@ -1,4 +1,4 @@
-"""Calls of reductions of small arrays without gaps, over all dimensions or one."""
+"""Calls of reductions of arrays without gaps, over all dimensions, one, or several side by side."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from ..reduction import (
     unused,
 )
 from .callables import ARITY, PLANS, RECORD, Calls, plan_of
+from .forward import items_of
 from .holders import (
     ARRAY,
     AT,
@@ -41,12 +42,14 @@ from .holders import (
     HEAD,
     INTEGER,
     KIND,
+    LIST,
     MISS,
     NONE,
     OPERAND,
     RANK,
     SIZES,
     TRUE,
+    TUPLE,
     TYPE,
     array_of,
     hold,
@@ -68,6 +71,7 @@ from .recording import record_call
  _UNUSED, _RECIPES) = range(11)  # fmt: skip
 (_SHARED_ROWS, _SHARED_COLUMNS, _ROW_CHUNKS, _COLUMN_CHUNKS, _ROW_ENDS, _COLUMN_ENDS,
  _WORDS) = range(_RECIPES + 2, _RECIPES + 9)  # fmt: skip
+_TAKES_SEVERAL = PLANS + 1  # the word of a row that says if a call may name several dimensions
 _NO_SCALE, _FLOAT32, _FLOAT64 = range(3)
 _SCALES = {"float32": _FLOAT32, "float64": _FLOAT64}
 
@@ -86,34 +90,56 @@ def read_axis(x, rank):
 
 
 @helper
-def read_dimension(t, arguments, given, rank):
-    """The dimension that a call names, -1 if none and -2 if Python has to say; if it is kept."""
-    axis, keep = -1, False
-    if given > 1 and arguments[1] != t[NONE]:
-        axis = -2
-        if int64_at(arguments[1])[TYPE] == t[INTEGER]:
-            named = read_axis(arguments[1], rank)
-            if named >= 0:
-                axis = named
-    if given > 2:
-        keep = arguments[2] == t[TRUE]
-        if not keep and arguments[2] != t[FALSE]:
-            axis = -2
-    return axis, keep
+def read_axes(t, x, rank, axes):
+    """Writes the first and the last axis that a list or tuple names; says if all between them are.
+
+    A range of all axes begins with -1.
+    """
+    named, least, most = 0, rank, -1
+    count, items = int64_at(x)[HEAD], items_of(t, x)
+    for k in range(count):
+        axis = read_axis(items[k], rank) if int64_at(items[k])[TYPE] == t[INTEGER] else -1
+        if axis < 0 or named >> axis & 1 != 0:
+            return False
+        named |= 1 << axis
+        least, most = min(least, axis), max(most, axis)
+    axes[0], axes[1] = -1 if count == rank else least, most
+    return count > 0 and most - least + 1 == count
 
 
 @helper
-def split_sizes(operand, axis, parts):
-    """Writes how many elements are before, along and after an axis; all are along none."""
+def read_dimensions(t, arguments, given, rank, axes):
+    """Writes the first and last of the axes that a call names, -1 first for all.
+
+    Says whether they are kept; -1 if Python has to say.
+    """
+    axes[0], axes[1], keep = -1, -1, 0
+    if given > 1 and arguments[1] != t[NONE]:
+        kind = int64_at(arguments[1])[TYPE]
+        if kind == t[INTEGER]:
+            axes[0] = read_axis(arguments[1], rank)
+            axes[1] = axes[0]
+            if axes[0] < 0:
+                keep = -1
+        elif (kind != t[LIST] and kind != t[TUPLE]) or not read_axes(t, arguments[1], rank, axes):
+            keep = -1
+    if given > 2 and keep == 0:
+        keep = arguments[2] == t[TRUE]
+        if keep == 0 and arguments[2] != t[FALSE]:
+            keep = -1
+    return keep
+
+
+@helper
+def split_sizes(operand, axes, parts):
+    """Writes how many elements are before, along and after a range of axes, or 1, all and 1."""
     sizes = int64_at(operand[SIZES])
-    parts[0], parts[1], parts[2] = 1, operand[COUNT], 1
-    if axis >= 0:
-        parts[1] = sizes[axis]
-        for k in range(operand[RANK]):
-            if k < axis:
-                parts[0] *= sizes[k]
-            elif k > axis:
-                parts[2] *= sizes[k]
+    parts[0], parts[1], parts[2] = 1, 1, 1
+    for k in range(operand[RANK]):
+        place = 1
+        if axes[0] >= 0:
+            place = (k >= axes[0]) + (k > axes[1])
+        parts[place] *= sizes[k]
 
 
 @helper
@@ -129,17 +155,17 @@ def write_scale(plan, n, place):
 
 
 @helper
-def is_along(operand, axis, n, after):
+def is_along(operand, axes, n, after):
     """Whether the loop along rows is used, not that over columns."""
-    return operand[RANK] == 1 or axis < 0 or (after == 1 and n >= SHORT)
+    return operand[RANK] == 1 or axes[0] < 0 or (after == 1 and n >= SHORT)
 
 
 @helper
-def reduce_axis(plan, operand, axis, target, frame):
-    """Reduces along an axis, or all elements where that is -1; says whether that can be done."""
-    split_sizes(operand, axis, frame)
+def reduce_axes(plan, operand, axes, target, frame):
+    """Reduces along a range of axes, or all elements; says whether that can be done."""
+    split_sizes(operand, axes, frame)
     before, n, after = frame[0], frame[1], frame[2]
-    along = is_along(operand, axis, n, after)
+    along = is_along(operand, axes, n, after)
     loop = plan[_ROWS] if along else plan[_COLUMNS]
     chunk = chunk_of_row(n, before == 1) if along else chunk_of_columns(n, before * after, False)
     if loop == 0 or chunk < n:
@@ -238,17 +264,17 @@ def reduce_long_columns(t, plan, x, n, count, chunk, scale, target, frame, tasks
 
 
 @helper
-def reduce_large(t, plan, operand, axis, target, frame):
-    """As :func:`reduce_axis`, on several threads: what :meth:`Reduction._staged` does."""
+def reduce_large(t, plan, operand, axes, target, frame):
+    """As :func:`reduce_axes`, on several threads: what :meth:`Reduction._staged` does."""
     number, work = frame, offset(frame, 2)
-    split_sizes(operand, axis, work)
+    split_sizes(operand, axes, work)
     before, n, after = work[0], work[1], work[2]
     tasks = tasks_for(t, operand[COUNT] * WORTH // SHARED)
     if tasks == 0:
         return False
     x, item, size = operand[AT], plan[_ITEM], plan[_RESULT_ITEM]
     scale, unused = write_scale(plan, n, number), plan[_UNUSED]
-    if is_along(operand, axis, n, after):
+    if is_along(operand, axes, n, after):
         template, chunk = plan[_SHARED_ROWS], chunk_of_row(n, before == 1)
         if chunk < n:
             return before == 1 and reduce_long_row(t, plan, x, n, scale, target, work, tasks)
@@ -273,28 +299,24 @@ def reduce_large(t, plan, operand, axis, target, frame):
 
 
 @helper
-def reduced_size(operand, axis):
-    """How many elements are combined to one."""
-    return int64_at(operand[SIZES])[axis] if axis >= 0 else operand[COUNT]
-
-
-@helper
-def result_sizes(operand, axis, keep, sizes):
-    """Writes the sizes of the result; gives how many there are."""
-    own, rank = int64_at(operand[SIZES]), 0
+def result_sizes(operand, axes, keep, sizes):
+    """Writes the sizes of the result; gives how many there are, and how many elements."""
+    own, rank, count = int64_at(operand[SIZES]), 0, 1
     for k in range(operand[RANK]):
-        reduced = axis < 0 or k == axis
+        reduced = axes[0] < 0 or (k >= axes[0] and k <= axes[1])
+        if not reduced:
+            count *= own[k]
         if not reduced or keep:
             sizes[rank] = 1 if reduced else own[k]
             rank += 1
-    return rank
+    return rank, count
 
 
 @helper
-def read_call(row, t, arguments, given, operand):
-    """The place of a plan, the axis, and the rank of the result; 0 where Python has to say.
+def read_call(row, t, arguments, given, operand, axes):
+    """The place of a plan, the rank and the size of the result; 0 where Python has to say.
 
-    The words of the operand are written, and after them the result's sizes.
+    The words of the operand are written, after them the result's sizes, and the range of axes.
     """
     if given < 1 or given > row[ARITY] or not is_holder(t, arguments[0]):
         return 0, 0, 0
@@ -304,22 +326,35 @@ def read_call(row, t, arguments, given, operand):
         return 0, 0, 0
     if operand[COUNT] == 0 or operand[RANK] > MOST_DIMENSIONS:
         return 0, 0, 0
-    axis, keep = read_dimension(t, arguments, given, operand[RANK])
-    if axis < -1:
+    keep = read_dimensions(t, arguments, given, operand[RANK], axes)
+    if keep < 0:
         return 0, 0, 0
-    return place, axis, result_sizes(operand, axis, keep, offset(operand, OPERAND))
+    rank, count = result_sizes(operand, axes, keep != 0, offset(operand, OPERAND))
+    return place, rank, count
+
+
+@helper
+def names_several(t, arguments, given):
+    """Whether a call names dimensions by a list or tuple, if of one only."""
+    if given < 2 or arguments[1] == t[NONE]:
+        return False
+    return int64_at(arguments[1])[TYPE] != t[INTEGER]
 
 
 @helper
 def reduce_call(own, row, t, arguments, given):
     """The answer to a call."""
-    operand = words()
-    place, axis, rank = read_call(row, t, arguments, given, operand)
+    operand, axes = words(), words()
+    place, rank, count = read_call(row, t, arguments, given, operand, axes)
     if place == 0:
+        return MISS
+    several = names_several(t, arguments, given)
+    needs = row[RECORD] != 0 and needs_gradients(t, arguments[0])
+    if several and (needs or row[_TAKES_SEVERAL] == 0):
         return MISS
     x, plan = arguments[0], int64_at(place)
     sizes, frame = offset(operand, OPERAND), offset(operand, OPERAND + MOST_DIMENSIONS)
-    needed = operand[COUNT] // reduced_size(operand, axis) * plan[_RESULT_ITEM]
+    needed = count * plan[_RESULT_ITEM]
     array = large_array(t, plan[_DESCRIPTION], rank, address_of(sizes), needed)
     if array <= MISS:
         return array
@@ -327,28 +362,34 @@ def reduce_call(own, row, t, arguments, given):
     if result == 0:
         return 0
     target = offset(int64_at(array), HEAD)[DATA]
-    done = operand[COUNT] < SHARED and reduce_axis(plan, operand, axis, target, frame)
+    done = operand[COUNT] < SHARED and reduce_axes(plan, operand, axes, target, frame)
     if not done:
         kept = int64_at(x)[t[ARRAY]]  # others may run meanwhile
         hold(kept)
-        done = reduce_large(t, plan, operand, axis, target, frame)
+        done = reduce_large(t, plan, operand, axes, target, frame)
         release(kept)
     if not done:
         release(result)
         return MISS
-    if row[RECORD] != 0 and needs_gradients(t, x):
-        recipe = address_of(offset(plan, _RECIPES + (axis >= 0)))
+    if needs:
+        recipe = address_of(offset(plan, _RECIPES + (axes[0] >= 0)))
         return record_call(row[RECORD], t, recipe, arguments, given, 1, result, frame)
     return result
 
 
 class ReductionCalls(Calls):
-    """Calls of a reduction: of x, the dimension or None, and whether that is kept, as size 1."""
+    """Calls of a reduction: of x, the dimension or None, and whether that is kept, as size 1.
+
+    ``takes_several`` says that a list or tuple may name dimensions.
+    """
 
     compute = reduce_call
 
-    def __init__(self, reduction: Reduction, is_mean: bool, arity: int, record: Any) -> None:
+    def __init__(
+        self, reduction: Reduction, is_mean: bool, arity: int, record: Any, takes_several: bool
+    ) -> None:
         super().__init__(arity, record)
+        self.words[_TAKES_SEVERAL] = takes_several
         self._reduction = reduction
         self._is_mean = is_mean
         self._plans: dict[Any, Any] = {}
