@@ -43,8 +43,12 @@ def _split_with_sizes(x: Array, split_sizes: Sequence[int], dim: int = 0) -> tup
             f"{x.shape[axis]} (input tensor's size at dimension {dim}), but got split_sizes="
             f"{list(split_sizes)}"
         )
+    return _parts(x, axis, split_sizes)
+
+
+def _parts(x: Array, axis: int, sizes: Sequence[int]) -> tuple[Array, ...]:
     lead, parts, start = (slice(None),) * axis, [], 0
-    for n in split_sizes:
+    for n in sizes:
         parts.append(x[(*lead, slice(start, start + n))])
         start += n
     return tuple(parts)
@@ -57,12 +61,13 @@ def _split(x: Array, split_size: int, dim: int = 0) -> tuple[Array, ...]:
         raise RuntimeError(
             f"split expects split_size be non-negative, but got split_size={split_size}"
         )
-    length = x.shape[normalized_dim(dim, x.ndim)]
+    axis = normalized_dim(dim, x.ndim)
+    length = x.shape[axis]
     if not split_size and length:
         raise RuntimeError(
             f"split_size can only be 0 if dimension size is 0, but got dimension size of {length}"
         )
-    return _split_with_sizes(x, _split_sizes(length, split_size) if split_size else [0], dim)
+    return _parts(x, axis, _split_sizes(length, split_size) if split_size else [0])
 
 
 def _unbind(x: Array, dim: int = 0) -> tuple[Array, ...]:

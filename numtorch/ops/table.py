@@ -147,6 +147,7 @@ class Op:
             finish=self._finish,
             record=self._note if self.rules else None,
             is_view=self.attach is not None,
+            gives_tuples=self.pack is tuple,
             check=self.check,
         )
 

@@ -109,6 +109,46 @@ def test_compiled_and_python_give_the_same(name: str, arguments: tuple[Any, ...]
     assert (result._view is None) == (expected._view is None)
 
 
+PARTS: list[tuple[str, tuple[Any, ...]]] = [
+    ("split", (2,)),
+    ("split_with_sizes", ([1, 2],)),
+    ("split_with_sizes", ((3, 1), 1)),
+    ("split_with_sizes", ([3], 0)),
+    ("unbind", ()),
+    ("unbind", (-1,)),
+]
+
+
+@pytest.mark.parametrize(("name", "others"), PARTS, ids=str)
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("recording", [False, True])
+def test_parts_are_those_of_python(
+    name: str, others: tuple[Any, ...], grad: bool, recording: bool
+) -> None:
+    x = matrix(grad=grad) * 1
+    for source in (x, x[0:], x.detach()):
+        with numtorch.set_grad_enabled(recording):
+            results = TABLE[name].method(source, *others)
+            expected = in_python(name)(source, *others)
+        assert type(results) is type(expected)
+        assert len(results) == len(expected)
+        for result, other in zip(results, expected, strict=True):
+            assert (result.dtype, result.shape) == (other.dtype, other.shape)
+            assert (result.stride(), result.data_ptr()) == (other.stride(), other.data_ptr())
+            assert (result.requires_grad, result.is_leaf) == (other.requires_grad, other.is_leaf)
+            assert result._view is not None
+            assert result._view.base is other._view.base
+            assert result._view.kind == other._view.kind
+            assert result._version_counter is x._version_counter
+
+
+def test_one_of_several_views_is_not_changed_where_that_is_recorded() -> None:
+    first, _ = matrix().split([1, 2])
+    first.zero_()
+    with pytest.raises(RuntimeError, match="multiple views"):
+        first.add_(matrix(grad=True)[:1])
+
+
 INDICES: list[Any] = [
     1, -1, slice(1, None), slice(None), slice(-2, None), slice(0, 3, 2), slice(2, 1),
     (slice(None), 1), (1, slice(1, 3)), (..., 0), (0, ...), (slice(1, 99), slice(-99, 2)),

@@ -35,7 +35,7 @@ FUNCTION = HEAD  # the word with the Python function of a callable object
 # Words of a row: the table, how many operands, what notes a call for gradients, plans; the others
 # are its kind's.
 TABLE, ARITY, RECORD, PLANS = range(4)
-_ROW_WORDS = 32
+_ROW_WORDS = 40
 
 # Words with which a plan for one kind of operand begins: the next plan, and the kind.
 _NEXT, _OF = range(2)

@@ -41,6 +41,7 @@ from .holders import (
     needs_gradients,
     new_holder,
     new_list,
+    new_tuple,
     release,
     tuple_items,
 )
@@ -49,10 +50,10 @@ from .views import attach, read_item, take_items
 
 # Words of a row, after those of all rows: the least and most arguments; from which on they are
 # sizes; the function of arrays; what makes results of other things than an array; whether results
-# are views of the first argument; what refuses arguments, or 0; then places for recipes, and before
-# each one the key that it is for.
-(_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _IS_VIEW, _CHECK,
- _RECIPES) = range(PLANS + 1, PLANS + 9)  # fmt: skip
+# are views of the first argument; whether several are given in a tuple; what refuses arguments, or
+# 0; then places for recipes, and before each one the key that it is for.
+(_LEAST, _MOST, _SIZES_FROM, _FORWARD, _FINISH, _IS_VIEW, _GIVES_TUPLES, _CHECK,
+ _RECIPES) = range(PLANS + 1, PLANS + 10)  # fmt: skip
 _PLACES = 8
 FIRST_FREE = _RECIPES + 2 * _PLACES  # a row's words from here on are a subclass's
 
@@ -82,6 +83,27 @@ def list_of_arrays(t, x):
         hold(array)
         targets[i] = array
     return made
+
+
+@helper
+def are_integers(t, x):
+    """Whether a list or tuple has integers, and nothing else."""
+    count, items = int64_at(x)[HEAD], items_of(t, x)
+    found = 0
+    for i in range(count):
+        found += int64_at(items[i])[TYPE] == t[INTEGER]
+    return count > 0 and found == count
+
+
+@helper
+def is_passed_on(t, x):
+    """Whether the function gets an argument as it is."""
+    kind = int64_at(x)[TYPE]
+    if kind == t[LIST] or kind == t[TUPLE]:
+        return are_integers(t, x)
+    if kind == t[FLOAT] or kind == t[TEXT]:
+        return True
+    return x == t[NONE] or x == t[TRUE] or x == t[FALSE]
 
 
 @helper
@@ -115,7 +137,7 @@ def take_arrays(row, t, given, count, values):
             hold(values[i])
             if needs_gradients(t, x):
                 needs |= 1 << i
-        elif x == t[NONE] or x == t[TRUE] or x == t[FALSE] or kind == t[FLOAT] or kind == t[TEXT]:
+        elif is_passed_on(t, x):
             hold(x)
             values[i] = x
         elif kind == t[LIST] or kind == t[TUPLE]:
@@ -143,6 +165,26 @@ def holder_of(t, array):
         return MISS
     kind = kind_of_dtype(t, offset(int64_at(array), HEAD)[DESCRIPTION])
     return new_holder(t, array, kind) if kind != 0 else MISS
+
+
+@helper
+def holders_of(row, t, source, arrays):
+    """A new tuple of holders for a tuple of arrays, as ``holder_of``; views of a source, if so."""
+    count, items = int64_at(arrays)[HEAD], tuple_items(arrays)
+    made = new_tuple(count)
+    for k in range(count if made != 0 else 0):
+        hold(items[k])
+        holder = holder_of(t, items[k])
+        if holder > MISS:
+            tuple_items(made)[k] = holder
+            if row[_IS_VIEW] == 0 or attach(t, source, holder, count > 1):
+                continue
+            holder = 0
+        elif holder == MISS:
+            release(items[k])
+        release(made)
+        return holder
+    return made
 
 
 @helper
@@ -220,13 +262,18 @@ def compute_result(row, t, arguments, count):
         release(frame[i])
     if value == 0:
         return 0
+    if int64_at(value)[TYPE] == t[TUPLE] and needs == 0 and row[_GIVES_TUPLES] != 0:
+        result = holders_of(row, t, arguments[0], value)
+        if result != MISS:
+            release(value)
+            return result
     result = holder_of(t, value)
     if result == MISS:
         return finish_in_python(row, arguments, count, value, frame)
     if result == 0:
         return 0
     result = recorded(row, t, arguments, count, needs, result, frame)
-    if result != 0 and row[_IS_VIEW] != 0 and not attach(t, arguments[0], result):
+    if result != 0 and row[_IS_VIEW] != 0 and not attach(t, arguments[0], result, False):
         release(result)
         return 0
     return result
@@ -257,8 +304,8 @@ class ForwardCalls(Calls):
 
     It takes from ``least`` to ``most`` arguments, which are sizes from ``sizes_from`` on. Where it
     gives no array, ``finish`` makes the result of what it gives and the arguments; ``is_view``
-    says that it gives views of the first argument. ``check`` may refuse arguments; it may be called
-    twice.
+    says that it gives views of the first argument, ``gives_tuples`` that a tuple of arrays is to
+    become one of tensors. ``check`` may refuse arguments; it may be called twice.
     """
 
     compute = run_forward
@@ -272,6 +319,7 @@ class ForwardCalls(Calls):
         finish: Callable[..., Any],
         record: Callable[..., None] | None,
         is_view: bool,
+        gives_tuples: bool,
         check: Callable[..., None] | None,
     ) -> None:
         super().__init__(0, record)
@@ -279,6 +327,6 @@ class ForwardCalls(Calls):
         self.words[_MOST] = _MOST_ARGUMENTS if most is None else most
         self.words[_SIZES_FROM] = _MOST_ARGUMENTS if sizes_from is None else sizes_from
         self.words[_FORWARD], self.words[_FINISH] = id(function), id(finish)
-        self.words[_IS_VIEW] = is_view
+        self.words[_IS_VIEW], self.words[_GIVES_TUPLES] = is_view, gives_tuples
         self.words[_CHECK] = 0 if check is None else id(check)
         self.keep(function, finish, check)

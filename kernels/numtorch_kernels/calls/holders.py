@@ -25,8 +25,8 @@ Array = np.ndarray[Any, Any]
 # Words of the table. Places of fields are in words from an object's address.
 (BUSY, CLASS, ARRAY, KIND, NEEDS, VIEW, VERSION, VIEW_CLASS, BASE, WHY, SINCE, VERSION_CLASS,
  NUMBER, FALSE, TRUE, NONE, NOTHING, FLOAT, INTEGER, TEXT, LIST, TUPLE, NDARRAY, NEW_ARRAY,
- NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, INFERENCE, NO_GRAD, NODE, OUTPUT,
- POOL, THREADS, BACK_OFF, CLOCK, SET_BASE, SLICE, ELLIPSIS, KINDS) = range(41)  # fmt: skip
+ NEW_OBJECT, NO_ARGUMENTS, ZERO, MODE, RECORDING, INFERENCE, NO_GRAD, MULTIPLE, NODE, OUTPUT,
+ POOL, THREADS, BACK_OFF, CLOCK, SET_BASE, SLICE, ELLIPSIS, KINDS) = range(42)  # fmt: skip
 
 HEAD = objects.OBJECT_HEAD // 8  # words before an object's own
 TYPE = HEAD - 1  # the word with an object's type
@@ -162,6 +162,7 @@ def describe(
         RECORDING: "recording",
         INFERENCE: "inference",
         NO_GRAD: "no_grad",
+        MULTIPLE: "multiple",
         BACK_OFF: threads.back_off,
     }
     values |= {place: id(value) for place, value in named.items()}

@@ -136,7 +136,7 @@ def view_in_shape(own, row, t, arguments, given):
     result = new_holder(t, made, int64_at(x)[t[KIND]])
     if result != 0 and needs_gradients(t, x):
         result = recorded(row, t, arguments, 1, 1, result, words())
-    if result != 0 and not attach(t, x, result):
+    if result != 0 and not attach(t, x, result, False):
         release(result)
         return 0
     return result

@@ -14,6 +14,7 @@ from .holders import (
     INTEGER,
     KIND,
     MISS,
+    MULTIPLE,
     NO_FLAG,
     NO_GRAD,
     NONE,
@@ -49,7 +50,7 @@ forget_error = c_function("PyErr_Clear", 0)
 
 
 @helper
-def attach(t, source, result):
+def attach(t, source, result, is_one_of_several):
     """Notes that a result is a view of a source, or of what that is a view of; says if it could."""
     recording, inference = flag_of_mode(t, RECORDING), FALSE_FLAG
     if recording == FALSE_FLAG:
@@ -61,6 +62,8 @@ def attach(t, source, result):
     fields[t[BASE]], fields[t[WHY]] = source, t[NOTHING]
     if known != t[NONE]:
         fields[t[BASE]], fields[t[WHY]] = int64_at(known)[t[BASE]], int64_at(known)[t[WHY]]
+    if is_one_of_several and fields[t[WHY]] == t[NOTHING]:
+        fields[t[WHY]] = t[MULTIPLE]
     if recording == FALSE_FLAG and inference == FALSE_FLAG:
         fields[t[WHY]] = t[NO_GRAD]
     fields[t[SINCE]] = int64_at(version)[t[NUMBER]]
@@ -158,7 +161,7 @@ def take_items(t, x, index):
         forget_error()  # Python says it in its own words
         return MISS
     result = new_holder(t, part, int64_at(x)[t[KIND]])
-    if result != 0 and not attach(t, x, result):
+    if result != 0 and not attach(t, x, result, False):
         release(result)
         return 0
     return result
