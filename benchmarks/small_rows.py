@@ -11,6 +11,7 @@ INPUTS: dict[str, Input] = {
     "p": uniform(4, 3, low=0.5, high=2),
     "v": uniform(3),
     "s": uniform(),
+    "t": uniform(2, 3, 4),
     "w": leaf(4, 3),
     "i": integers(5, high=3),
     "j": integers(4, 3, high=3),
@@ -31,6 +32,11 @@ def losses(statements: str) -> list[Row]:
         (f"w.grad = None; ({each}).backward()", None) for each in statements.split("\n") if each
     ]
     return group("backward", INPUTS, words, "w.grad")
+
+
+def writes(*statements: str) -> list[Row]:
+    """Rows that write to c, which is compared."""
+    return group("indexing", INPUTS, [(each, None) for each in statements], "c")
 
 
 def draws(*statements: str) -> list[Row]:
@@ -82,6 +88,7 @@ a.sum(dim=0)
 a.sum(-1)
 a.sum(0, keepdim=True)
 a.sum((0, 1))
+t.mean((1, 2))
 a.mean()
 a.mean(dim=1)
 a.max()
@@ -116,6 +123,7 @@ a[None]
 a[1:3]
 a[:, 1]
 a.chunk(2)
+a.unbind(0)
 a.contiguous()
 a.t().contiguous()""",
     ),
@@ -131,8 +139,11 @@ torch.masked_fill(a, a > 0, 0.0)
 torch.tril(a)
 torch.cat([a, b], dim=1)
 torch.stack([a, b])
-torch.nn.functional.one_hot(i, 10)""",
+torch.nn.functional.one_hot(i, 10)
+a[torch.arange(4), k]
+c.masked_fill_(c > 0, 0.0)""",
     ),
+    *writes("c[i] = 1.0", "c[k[:3], k[:3]] = v", "c[c > 0] = 0.0", "c[0] = v"),
     *calls(
         "creation",
         """\
@@ -164,6 +175,7 @@ w.max(-1)[0].sum()
 w.logsumexp(-1).sum()
 w[0].sum()
 w[i].sum()
+w[k, k].sum()
 w.view(-1).sum()
 w.clamp(0, 1).sum()
 torch.where(b > 0, w, b).sum()

@@ -8,8 +8,9 @@ Only of NumPy's own arrays is it known where things lie in them.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,62 @@ def write_few(axis: int, from_end: int, arrays: int) -> int:
     return _DONE
 
 
+@helper
+def is_point_index(k, arrays):
+    """Whether all after the first two arrays are indices of x's first k axes, from either end."""
+    sizes, fine = int64_at(array_in(arrays, 0)[SHAPE]), True
+    for axis in range(k):
+        index = array_in(arrays, 2 + axis)
+        m = size_between(index, 0, rank_of(index))
+        fine &= are_indices(index, m, -sizes[axis], sizes[axis])
+    return fine
+
+
+@helper
+def point(k, arrays, i):
+    """Which element of x's first k axes the i-th elements of the indices name."""
+    sizes, at = int64_at(array_in(arrays, 0)[SHAPE]), 0
+    for axis in range(k):
+        place = int64_at(array_in(arrays, 2 + axis)[DATA])[i]
+        at = at * sizes[axis] + place + sizes[axis] * (place < 0)
+    return at
+
+
+def read_points_few(k: int, m: int, arrays: int) -> int:
+    """Copies the parts of x at m points to out."""
+    x, out = array_in(arrays, 0), array_in(arrays, 1)
+    if not is_plain(x) or not is_point_index(k, arrays):
+        return _UNUSUAL
+    after = size_between(x, k, rank_of(x))
+    for i in range(m):
+        source = offset(elements_at(x[DATA]), point(k, arrays, i) * after)
+        target = offset(elements_at(out[DATA]), i * after)
+        for j in range(after):
+            target[j] = source[j]
+    return _DONE
+
+
+def write_points_few(k: int, m: int, arrays: int) -> int:
+    """Merges a value for each of m points, or one element for all, with the parts of x there."""
+    x, value = array_in(arrays, 0), array_in(arrays, 1)
+    size, given = size_between(x, 0, rank_of(x)), size_between(value, 0, rank_of(value))
+    after, step = size_between(x, k, rank_of(x)), 1 if given > 1 else 0
+    fine = is_plain(x) and is_plain(value) and is_point_index(k, arrays)
+    fine &= kind_in(value) == kind_in(x) and (given == m * after or given == 1)
+    fine &= (x[FLAGS] & WRITEABLE) != 0
+    fine &= are_apart(x[DATA], size * ITEM, value[DATA], given * ITEM)
+    for axis in range(k):
+        fine &= are_apart(x[DATA], size * ITEM, array_in(arrays, 2 + axis)[DATA], m * 8)
+    if not fine:
+        return _UNUSUAL
+    for i in range(m):
+        source = offset(elements_at(value[DATA]), i * after * step)
+        target = offset(elements_at(x[DATA]), point(k, arrays, i) * after)
+        for j in range(after):
+            target[j] = merged(target[j], source[j * step])
+    return _DONE
+
+
 def masked_few(_: int, __: int, arrays: int) -> int:
     """Copies the elements of x where the mask, of its shape, is set to out; says how many."""
     x, mask, out = array_in(arrays, 0), array_in(arrays, 1), array_in(arrays, 2)
@@ -295,6 +352,47 @@ def put(out: Array, axis: int, index: Array, value: Array) -> bool:
     if out.size * index.size > FEW * shape[axis]:
         return False
     return not _moving(write_few, out.dtype.char, assigned)(axis, True, (value, index, out))
+
+
+def _shape_of_points(x: Array, indices: Sequence[Any]) -> tuple[int, ...] | None:
+    """The shape of x[indices], if those are of one shape and one for each of the first axes."""
+    for each in (x, *indices):
+        if each.__class__ is not ndarray:
+            return None
+    shape: tuple[int, ...] = indices[0].shape
+    for each in indices:
+        if each.shape != shape:
+            return None
+    wanted = shape + x.shape[len(indices) :]
+    fits = nobody_defers() and len(indices) <= x.ndim and prod(wanted) <= FEW
+    return wanted if fits else None
+
+
+def points(x: Array, indices: Sequence[Any]) -> Array | None:
+    """x[indices]: one index, of one shape, for each of the first axes, from either end."""
+    shape = _shape_of_points(x, indices)
+    if shape is None:
+        return None
+    out = np.empty(shape, x.dtype)
+    enter = _moving(read_points_few, x.dtype.char)
+    return None if enter(len(indices), indices[0].size, (x, out, *indices)) else out
+
+
+def put_points(out: Array, indices: Sequence[Any], value: Array, adds: bool = False) -> bool:
+    """Writes to out[indices], or adds to it, a value of one element, or of that part's shape.
+
+    Says whether it did; see :func:`points`.
+    """
+    shape = _shape_of_points(out, indices)
+    if shape is None or value.__class__ is not ndarray or value.shape not in ((), shape):
+        return False
+    if value.dtype != out.dtype or (adds and out.dtype.char == "?"):
+        return False
+    if not value.flags.c_contiguous:
+        value = contiguous(value)
+    merge = added if adds else assigned
+    enter = (entry if adds else _moving)(write_points_few, out.dtype.char, merge)
+    return not enter(len(indices), indices[0].size, (out, value, *indices))
 
 
 def masked(x: Array, mask: Array) -> Array | None:

@@ -135,6 +135,16 @@ def _is_mask(item: Tensor) -> bool:
     return item.dtype.name in ("bool", "uint8")
 
 
+def _are_points(index: Any, ndim: int) -> bool:
+    """Whether an index is of int64 tensors, one for each of the first dimensions."""
+    if index.__class__ is not tuple or not 0 < len(index) <= ndim:
+        return False
+    for item in index:
+        if not (isinstance(item, Tensor) and item.dtype is _LONG and item._array.ndim):
+            return False
+    return True
+
+
 def _only_index(index: Any, ndim: int) -> tuple[int, Any]:
     """The dimension that an int64 tensor indexes if all others are whole, and that; or -1."""
     found = -1
@@ -298,6 +308,9 @@ def _index(x: Array, indices: Sequence[Any]) -> Array:
             return kernels.masked_select(x, index)
         if index.dtype == _INT64 and x.size:
             return _index_along(x, 0, index)
+    few = picking.points(x, indices)
+    if few is not None:
+        return few
     places = _Places(x, indices)
     if 0 in places.shape:
         return np.empty(places.shape, x.dtype)
@@ -325,6 +338,8 @@ def _alone(index: Any, dim: int) -> list[Any]:
 
 
 def _put(x: Array, indices: Sequence[Any], values: Array, accumulate: bool = False) -> None:
+    if picking.put_points(x, indices, values, accumulate):
+        return
     mask = _only_mask(indices)
     if mask is not None and values.size == 1 and not accumulate:
         _check_mask(mask[(0,) * (len(indices) - 1)], x.shape, len(indices) - 1)
@@ -441,6 +456,8 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         dim, only = _only_index(index, len(shape))
         if dim >= 0:
             return _index_along_row.function(self, dim, only)
+        if _are_points(index, len(shape)):
+            return _index_row.function(self, list(index))
     _refuse_scalar(self, index)
     key, indices = parsed(self, index)
     result = _viewed(self, key)
@@ -490,6 +507,8 @@ def _wrote(x: Tensor, index: Any, value: Array) -> bool:
         return True
     if isinstance(index, Tensor) and index.dtype is _BOOL and not value.ndim:
         return picking.fill(array, index._array, value, array) is not None
+    if _are_points(index, array.ndim):
+        return picking.put_points(array, _arrays(index), value)
     dim, only = _only_index(index, array.ndim)
     return dim >= 0 and picking.put(array, dim, only._array, value)
 

@@ -81,6 +81,51 @@ def test_putting_gives_what_numpy_gives(dtype, shape, axis):
         same(out, expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "k"), [((5,), 1), ((4, 6), 2), ((3, 4, 5), 2), ((3, 4, 5), 3)])
+def test_points_are_numpys(dtype, shape, k):
+    indices = [np.random.randint(-n, n, (3, 2)) for n in shape[:k]]
+    x = values(shape, dtype)
+    same(picking.points(x, indices), x[tuple(indices)])
+    part = values((3, 2, *shape[k:]), dtype)
+    for value in (part, np.asfortranarray(part), values((1,), dtype).reshape(())):
+        for adds in (False, True):
+            out, expected = x.copy(), x.copy()
+            if adds and dtype != "bool":
+                np.add.at(expected, tuple(indices), value)
+            elif not adds:
+                expected[tuple(indices)] = value
+            assert picking.put_points(out, indices, value, adds) == (dtype != "bool" or not adds)
+            np.testing.assert_array_equal(out, expected)
+
+
+def test_points_are_refused_before_anything_is_written():
+    out, value = np.ones((4, 6)), np.zeros(2)
+    i, j = np.array([0, 3]), np.array([5, -6])
+    read_only = out.copy()
+    read_only.flags.writeable = False
+    refused = [
+        (out, [i, j + 1], value),
+        (out, [i, j - 1], value),
+        (out, [i, j[:1]], value),
+        (out, [i, None], value),
+        (out, [i, j > 0], value),
+        (out, [i, j, j], value),
+        (out, [i, j], value[:1]),
+        (out, [i, j], value.astype(np.float32)),
+        (out, [i, j], out[0, :2]),
+        (out.T, [j, i], value),
+        (read_only, [i, j], value),
+    ]
+    for target, indices, given in refused:
+        assert not picking.put_points(target, indices, given)
+        assert not picking.put_points(target, indices, given, True)
+    for target, indices, _ in (*refused[:6], refused[9]):
+        assert picking.points(target, indices) is None
+    np.testing.assert_array_equal(out, 1)
+    np.testing.assert_array_equal(read_only, 1)
+
+
 def test_putting_refuses_before_it_writes():
     out, places, value = np.ones((4, 6)), np.array([0, 3]), np.zeros((2, 6))
     read_only = out.copy()
