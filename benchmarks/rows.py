@@ -296,6 +296,11 @@ REDUCTIONS = [
     *group("reduction, 4096 x 512 over 1", {"a": uniform(4096, 512)}, reductions("1")),
     *group("reduction, 64 x 1000 over 1", {"a": uniform(64, 1000)}, reductions("1")),
     *group(
+        "reduction, 1M x 3 over 0",
+        {"a": uniform(1_000_000, 3)},
+        ["a.sum(0)", "a.mean(0)", ("a.amax(0)", "a.max(0)"), ("a.std(0)", "a.std(0, ddof=1)")],
+    ),
+    *group(
         "reduction, images of 256 x 256",
         {"a": uniform(5, 256, 256, 3)},
         ["a.sum(0)", "a.sum(-1)", "a.mean(0)", "a.mean(-1)", "a.argmax(0)", "a.argmax(-1)"],

@@ -30,6 +30,7 @@ SHORT = 32  # rows below this length are rather reduced side by side
 ROW_BLOCK = 1024  # elements of a row that are combined in turn, by the lanes that LLVM chooses
 LANES = 64  # what they are no more than: left-over elements are combined by themselves
 COLUMN_BLOCK = 64  # elements of a column that are combined in turn, eight at once
+NARROW, WIDTH = 16, 48  # rows of fewer columns are reduced as rows of some more than so many
 LIMIT = 8192  # elements of a chunk: 128 column blocks are what the eight levels hold
 ROW_LIMIT = 16 * LIMIT  # up to this length of a row, one stage costs less than two
 CHUNKS = 16  # of columns, unless they are longer than so many times the limit
@@ -144,6 +145,15 @@ def columns(
         factor = scale[start * scale_outer]  # one for all: see Reduction
         for j in range(width):
             out[(start + j) * out_outer] = finish(stack[j], centres[j], factor)
+
+
+@helper
+def rows_side_by_side(count):
+    """How many rows of so few columns, without gaps, make one that is wide enough for vectors."""
+    side_by_side = 1
+    while count < NARROW and count * side_by_side < WIDTH:
+        side_by_side *= 2  # divides all chunks
+    return side_by_side
 
 
 @helper
@@ -299,17 +309,31 @@ class Reduction:
                 out = memory.empty(outer, dtype)
                 drive(loop, x, each, scale, out, unit=1)
             else:
-                whole, rest = divmod(n, chunk)
-                out = memory.empty((whole + (rest > 0), *outer), dtype)
-                parts = x[..., : whole * chunk].reshape(*outer, whole, chunk)
-                parts = parts.transpose(x.ndim - 1, *range(x.ndim - 1), x.ndim)
-                drive(loop, parts, each, scale, out[:whole], unit=1)
-                if rest:
-                    drive(loop, x[..., whole * chunk :], each, scale, out[whole, ...], unit=1)
-                out = last_axis(out, 0)
+                out = last_axis(_in_chunks(loop, x, chunk, each, scale), 0)
             if last:
                 return out
             x, first = out, False
+
+
+def _in_chunks(loop: Loop, x: Array, chunk: int, centre: Array, scale: Array) -> Array:
+    """What a loop makes of chunks of the last axis, which takes the first axis's place."""
+    outer, n = x.shape[:-1], x.shape[-1]
+    whole, rest = divmod(n, chunk)
+    upright = x.transpose(x.ndim - 1, *range(x.ndim - 1))
+    count = x.size // n
+    k = rows_side_by_side(count) if upright.flags.c_contiguous and not along_rows(x) else 1
+    out = memory.empty((whole * k + (rest > 0), *outer), loop.dtypes[-1])
+    if k > 1:
+        parts = upright[: whole * chunk].reshape(whole, chunk // k, k * count).swapaxes(1, 2)
+        centres = np.tile(np.broadcast_to(centre, outer).ravel(), k) if centre.ndim else centre
+        drive(loop, parts, centres, scale, out[: whole * k].reshape(whole, k * count), unit=1)
+    else:
+        parts = x[..., : whole * chunk].reshape(*outer, whole, chunk)
+        parts = parts.transpose(x.ndim - 1, *range(x.ndim - 1), x.ndim)
+        drive(loop, parts, centre, scale, out[:whole], unit=1)
+    if rest:
+        drive(loop, x[..., whole * chunk :], centre, scale, out[whole * k, ...], unit=1)
+    return out
 
 
 def one_stage(x: Array, axes: Axes) -> tuple[Array, Callable[..., Any]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,35 @@ def test_several_dimensions_are_reduced_as_by_python(
         expected = outcome(python, x, dims, keep)
         for _ in range(2):  # where Python computes, compiled calls know its loops then
             assert outcome(method, x, dims, keep) == expected
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (9000, 2), (10_000, 3), (16_000, 2), (20_000, 2), (300_000, 3), (70_001, 7), (40_000, 15),
+        (2, 9000, 2), (3, 4, 9000, 3),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["sum", "mean", "amax", "any"])
+def test_narrow_matrices_are_reduced_as_by_python(
+    name: str, shape: tuple[int, ...], thread_counts: Callable[[], Iterator[int]]
+) -> None:
+    x = (numtorch.arange(float(np.prod(shape))) * 0.37).sin().reshape(shape)
+    method, python = getattr(Tensor, name), pythontypes.wrapped(getattr(Tensor, name))
+    seen = set()
+    for _ in thread_counts():
+        for dims in (-2, tuple(range(len(shape) - 1))):
+            expected = outcome(python, x, dims)
+            for _ in range(2):
+                assert outcome(method, x, dims) == expected
+            seen.add((dims, expected[1]))
+    assert len(seen) == 2
+    wide = numtorch.zeros(*shape[:-1], 20)
+    wide[..., : shape[-1]] = x
+    gaps = method(wide[..., : shape[-1]], -2).double()
+    close = 1e-6 * shape[-2] * (name == "sum") + 1e-6
+    np.testing.assert_allclose(gaps.numpy(), method(x, -2).double().numpy(), rtol=0, atol=close)
 
 
 def test_several_dimensions_need_no_python(monkeypatch: pytest.MonkeyPatch) -> None:

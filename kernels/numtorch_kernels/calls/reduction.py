@@ -30,6 +30,7 @@ from ..reduction import (
     chunk_of_row,
     columns,
     rows,
+    rows_side_by_side,
     unused,
 )
 from .callables import ARITY, PLANS, RECORD, Calls, plan_of
@@ -201,6 +202,11 @@ def share_middle(
     t, template, x, item, before, n, after, scale, unused, target, result_item, frame, tasks
 ):
     """Reduces the second of three dimensions on several threads."""
+    if before == 1:
+        return share_rows(
+            t, template, x, item, after * item, n, after, scale, unused, target, result_item, frame,
+            tasks,
+        )  # fmt: skip
     frame[HEADER], frame[HEADER + 1], frame[HEADER + 2] = n, after * item, before
     table = offset(frame, HEADER + 3)
     table[0], table[1], table[2] = x, n * after * item, item
@@ -235,8 +241,8 @@ def reduce_long_row(t, plan, x, n, scale, target, frame, tasks):
 def reduce_long_columns(t, plan, x, n, count, chunk, scale, target, frame, tasks):
     """Reduces rows of ``count`` elements, chunk by chunk, to one."""
     chunks, ends = plan[_COLUMN_CHUNKS], plan[_COLUMN_ENDS]
-    whole, rest = n // chunk, n % chunk
-    total = whole + (rest > 0)
+    whole, rest, k = n // chunk, n % chunk, rows_side_by_side(count)
+    total = whole * k + (rest > 0)
     if chunks == 0 or ends == 0 or chunk_of_columns(total, count, True) < total:
         return False
     item, size, unused = plan[_ITEM], plan[_RESULT_ITEM], plan[_UNUSED]
@@ -246,12 +252,12 @@ def reduce_long_columns(t, plan, x, n, count, chunk, scale, target, frame, tasks
         return False
     parts = offset(int64_at(array), HEAD)[DATA]
     done = share_middle(
-        t, chunks, x, item, whole, chunk, count, unused, unused, parts, size, frame, tasks
+        t, chunks, x, item, whole, chunk // k, count * k, unused, unused, parts, size, frame, tasks
     )
     if rest > 0:
         done &= share_rows(
             t, chunks, x + whole * chunk * count * item, item, count * item, rest, count, unused,
-            unused, parts + whole * count * size, size, frame, 1,
+            unused, parts + whole * k * count * size, size, frame, 1,
         )  # fmt: skip
     if done:
         tasks = max(1, tasks_for(t, total * count * WORTH // SHARED))
@@ -286,15 +292,12 @@ def reduce_large(t, plan, operand, axes, target, frame):
             )
     if template == 0:
         return False
-    if before > 1 and after > 1:
+    if after > 1:
         return share_middle(
             t, template, x, item, before, n, after, scale, unused, target, size, work, tasks
         )
-    count, step, inner = after, item, after * item
-    if after == 1:
-        count, step, inner = before, n * item, item
     return share_rows(
-        t, template, x, step, inner, n, count, scale, unused, target, size, work, tasks
+        t, template, x, n * item, item, n, before, scale, unused, target, size, work, tasks
     )
 
 
