@@ -25,7 +25,7 @@ from .microkernel import (
 
 # The geometry of tiles and panels, bound for each dtype by `matmul`, like the functions that
 # kernels call and that use it too.
-ROWS = VECTORS = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = FAR = 1
+ROWS = VECTORS = FEWER = LANES = WIDTH = DEPTH = PANEL = SIDE = LINE = A_ROW = FAR = 1
 
 LONGEST_PIECE = 64 * BLOCK  # elements that a dot product sums at once; each sum costs 15 ns more
 
@@ -145,8 +145,13 @@ def multiply_packed(descriptor, worker):
                 for i in range(0, height, ROWS):
                     prefetch_part(source, b_k, b_n, depth, following, i, ROWS, height)
                     rows, c_tile = min(ROWS, height - i), offset(c, (top + i) * c_m + left + j)
-                    multiply_tile(ROWS, VECTORS, LANES, offset(block, i * A_ROW), A_ROW, 1, panel,
-                                  WIDTH, depth, c_tile, c_m, rows, columns, later)  # fmt: skip
+                    a_tile = offset(block, i * A_ROW)
+                    if columns > FEWER * LANES:
+                        multiply_tile(ROWS, VECTORS, LANES, a_tile, A_ROW, 1, panel, WIDTH, depth,
+                                      c_tile, c_m, rows, columns, later)  # fmt: skip
+                    else:
+                        multiply_tile(ROWS, FEWER, LANES, a_tile, A_ROW, 1, panel, WIDTH, depth,
+                                      c_tile, c_m, rows, columns, later)  # fmt: skip
         add_bias(d, c, top, height, left, breadth)
         top, height, left, breadth = claim(d, worker)
 

@@ -51,6 +51,7 @@ def _geometry(dtype: Dtype) -> dict[str, Any]:
     geometry = {
         "ROWS": ROWS,
         "VECTORS": vectors,
+        "FEWER": vectors - 1,  # of tiles at the right edge, if that is enough
         "LANES": lanes,
         "WIDTH": vectors * lanes,
         "DEPTH": DEPTH,
