@@ -127,15 +127,18 @@ def _packed(dtype: Dtype) -> int:
 def block_shape(m, n, workers):
     """Rows and columns of the blocks of C, enough of them to keep all workers busy.
 
-    Tall blocks rather than wide ones: a panel of B is copied once a block.
+    Tall blocks rather than wide ones, and two or more of full height for each worker if that can
+    be even: a panel of B is copied once a block.
     """
     wanted = 4 * workers if workers > 1 else 1
     tiles, unit = -(-m // ROWS), 64 if n >= 512 else 32
     down = -(-m // BLOCK_ROWS)
     across = min(-(-wanted // down), -(-n // unit))
-    down = min(tiles, max(down, -(-wanted // across)))
     columns = -(-n // across)
-    return -(-tiles // down) * ROWS, -(-columns // unit) * unit
+    columns = -(-columns // unit) * unit
+    if n < 2 * workers * columns or n % (workers * columns) > 0:
+        down = min(tiles, max(down, -(-wanted // across)))
+    return -(-tiles // down) * ROWS, columns
 
 
 def packed_shape(m: int, n: int, workers: int) -> tuple[int, int]:
