@@ -131,6 +131,31 @@ def added(old, value):
 ITEM, merged = 1, added  # what is bound: the bytes of an element, and what it becomes
 
 
+@helper
+def takes(out, value, wanted, item):
+    """Whether a value of so many elements, or of one for all, can be merged with parts of out.
+
+    An element has so many bytes.
+    """
+    size, given = size_between(out, 0, rank_of(out)), size_between(value, 0, rank_of(value))
+    is_whole = given == wanted
+    return (
+        is_plain(value)
+        and is_plain(out)
+        and kind_in(value) == kind_in(out)
+        and (is_whole or given == 1)
+        and (out[FLAGS] & WRITEABLE) != 0
+        and are_apart(out[DATA], size * item, value[DATA], given * item)
+    )
+
+
+@helper
+def is_beside(out, index, count, item):
+    """Whether so many indices lie apart from an array that is written to."""
+    size = size_between(out, 0, rank_of(out))
+    return are_apart(out[DATA], size * item, index[DATA], count * 8)
+
+
 def write_few(axis: int, from_end: int, arrays: int) -> int:
     """Merges the parts of value along an axis with those of out at indices, in their order.
 
@@ -140,16 +165,13 @@ def write_few(axis: int, from_end: int, arrays: int) -> int:
     rank, m = rank_of(out), size_between(index, 0, rank_of(index))
     n = int64_at(out[SHAPE])[axis]
     before, after = size_between(out, 0, axis), size_between(out, axis + 1, rank)
-    size, given = before * n * after, size_between(value, 0, rank_of(value))
-    if (
-        not (is_plain(value) and is_plain(out) and are_indices(index, m, -n * from_end, n))
-        or kind_in(value) != kind_in(out)
-        or (given != before * m * after and given != 1)
-        or (out[FLAGS] & WRITEABLE) == 0
-        or not are_apart(out[DATA], size * ITEM, value[DATA], given * ITEM)
-        or not are_apart(out[DATA], size * ITEM, index[DATA], m * 8)
+    if not (
+        takes(out, value, before * m * after, ITEM)
+        and are_indices(index, m, -n * from_end, n)
+        and is_beside(out, index, m, ITEM)
     ):
         return _UNUSUAL
+    given = size_between(value, 0, rank_of(value))
     places, step = int64_at(index[DATA]), 1 if given > 1 else 0
     for row in range(before):
         for i in range(m):
@@ -199,16 +221,13 @@ def read_points_few(k: int, m: int, arrays: int) -> int:
 def write_points_few(k: int, m: int, arrays: int) -> int:
     """Merges a value for each of m points, or one element for all, with the parts of x there."""
     x, value = array_in(arrays, 0), array_in(arrays, 1)
-    size, given = size_between(x, 0, rank_of(x)), size_between(value, 0, rank_of(value))
-    after, step = size_between(x, k, rank_of(x)), 1 if given > 1 else 0
-    fine = is_plain(x) and is_plain(value) and is_point_index(k, arrays)
-    fine &= kind_in(value) == kind_in(x) and (given == m * after or given == 1)
-    fine &= (x[FLAGS] & WRITEABLE) != 0
-    fine &= are_apart(x[DATA], size * ITEM, value[DATA], given * ITEM)
+    after, given = size_between(x, k, rank_of(x)), size_between(value, 0, rank_of(value))
+    fine = takes(x, value, m * after, ITEM) and is_point_index(k, arrays)
     for axis in range(k):
-        fine &= are_apart(x[DATA], size * ITEM, array_in(arrays, 2 + axis)[DATA], m * 8)
+        fine &= is_beside(x, array_in(arrays, 2 + axis), m, ITEM)
     if not fine:
         return _UNUSUAL
+    step = 1 if given > 1 else 0
     for i in range(m):
         source = offset(elements_at(value[DATA]), i * after * step)
         target = offset(elements_at(x[DATA]), point(k, arrays, i) * after)
